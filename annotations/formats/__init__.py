@@ -1,0 +1,1 @@
+"""Readers and writers of the label formats used for thermal faces, one module a format."""

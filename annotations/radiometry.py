@@ -1,0 +1,189 @@
+"""Thermal measurement: band radiance, 16-bit counts, degrees, and automatic gain control to 8 bit.
+
+Counts are hundredths of a kelvin in uint16 (0 .. 655.35 K), as thermal cameras with linear temperature output write them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from thermvision.annotations.errors import UsageError
+
+ZERO_CELSIUS = 273.15
+# first and second radiation constant for spectral radiance, CODATA 2018: 2 h c^2 (W m^2 / sr) and h c / k (m K)
+_C1, _C2 = 1.191042972e-16, 1.438776877e-2
+# response of a vanadium-oxide detector behind a germanium window, a trapezoid in µm: foot, shoulder, shoulder, foot
+RESPONSE_UM = (7.6, 8.3, 13.1, 14.3)
+TABLE_KELVIN = (220.0, 400.0, 0.05)
+AgcMode = Literal["plateau", "linear", "fixed"]
+AGC_MODES: tuple[AgcMode, ...] = ("plateau", "linear", "fixed")
+
+
+@lru_cache(1)
+def radiance_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Temperatures in kelvin, evenly spaced as in `TABLE_KELVIN`, and their band radiance in W / (m² sr).
+
+    Planck's law times the response, integrated over wavelength by the trapezoid rule in steps of 0.05 µm.
+    """
+    low, high, step = TABLE_KELVIN
+    kelvin = np.linspace(low, high, round((high - low) / step) + 1)
+    micrometres = np.linspace(RESPONSE_UM[0], RESPONSE_UM[-1], 135)
+    response = np.interp(micrometres, RESPONSE_UM, (0, 1, 1, 0))
+    wavelength = micrometres * 1e-6
+    planck = _C1 / wavelength**5 / np.expm1(_C2 / (wavelength * kelvin[:, None]))
+    return kelvin, np.trapezoid(planck * response, wavelength, axis=1)
+
+
+def band_radiance(celsius: ArrayLike) -> NDArray[np.float64]:
+    """Radiance of a black body in the camera's band, W / (m² sr), any shape.
+
+    Raises:
+        ValueError: a temperature is outside -53 .. 126 °C, or not finite.
+
+    >>> bool(band_radiance(37.0) > band_radiance(36.0))
+    True
+    """
+    kelvin, radiance = radiance_table()
+    value = np.asarray(celsius, np.float64) + ZERO_CELSIUS
+    if value.size and not (value.min() >= kelvin[0] and value.max() <= kelvin[-1]):
+        raise ValueError(f"temperatures {value.min():.1f}..{value.max():.1f} K; allowed: {kelvin[0]}..{kelvin[-1]} K")
+    return np.interp(value, kelvin, radiance)
+
+
+def brightness_temperature(radiance: ArrayLike) -> NDArray[np.float64]:
+    """Temperature in °C of the black body with that band radiance: the inverse of `band_radiance`.
+
+    Raises:
+        ValueError: a radiance belongs to no temperature in -53 .. 126 °C.
+
+    >>> float(brightness_temperature(band_radiance(34.0)).round(6))
+    34.0
+    """
+    kelvin, table = radiance_table()
+    value = np.asarray(radiance, np.float64)
+    if value.size and not (value.min() >= table[0] and value.max() <= table[-1]):
+        raise ValueError(f"radiance {value.min():.3g}..{value.max():.3g}; allowed: {table[0]:.3g}..{table[-1]:.3g}")
+    return np.interp(value, table, kelvin) - ZERO_CELSIUS
+
+
+def to_centikelvin(celsius: ArrayLike) -> NDArray[np.uint16]:
+    """Counts of 0.01 K, rounded, of temperatures in °C.
+
+    >>> int(to_centikelvin(34.126))
+    30728
+
+    Raises:
+        ValueError: a temperature is below 0 K, above 655.35 K or not finite.
+    """
+    counts = np.rint((np.asarray(celsius, np.float64) + ZERO_CELSIUS) * 100)
+    if counts.size and not (counts.min() >= 0 and counts.max() <= 65535):
+        raise ValueError(f"temperatures give counts {counts.min():g}..{counts.max():g}; allowed: 0..65535")
+    return counts.astype(np.uint16)
+
+
+def from_centikelvin(counts: ArrayLike) -> NDArray[np.float64]:
+    """Temperatures in °C of counts of 0.01 K.
+
+    >>> float(from_centikelvin(30728).round(2))
+    34.13
+    """
+    return np.asarray(counts, np.float64) / 100 - ZERO_CELSIUS
+
+
+def celsius_to_fahrenheit(celsius: ArrayLike) -> NDArray[np.float64]:
+    """°F of °C.
+
+    >>> float(celsius_to_fahrenheit(37.0).round(1))
+    98.6
+    """
+    return np.asarray(celsius, np.float64) * 1.8 + 32
+
+
+def fahrenheit_to_celsius(fahrenheit: ArrayLike) -> NDArray[np.float64]:
+    """°C of °F."""
+    return (np.asarray(fahrenheit, np.float64) - 32) / 1.8
+
+
+def flip_polarity(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """White-hot to black-hot and back."""
+    return np.subtract(np.uint8(255), frame, dtype=np.uint8)
+
+
+_BINS = 512
+_MARGIN = 0.2  # °C beyond the percentiles that the histogram covers
+_PERCENTILES = (0.5, 99.8)
+_PLATEAU, _FLOOR = 0.007, 0.0003  # of the pixels: most and least that a bin counts
+_EQUALISED, _DETAIL_GAIN, _DETAIL_LIMIT = 0.8, 1.7, 0.7
+_BASE_SIGMA = 2.5 / 512  # of the frame's width
+_BLACK, _SPAN = 3, 250
+
+
+@dataclass
+class GainControl:
+    """Automatic gain control of one sequence: temperature frames in, 8-bit frames out, without flicker.
+
+    "plateau" mixes plateau-limited histogram equalisation with a linear stretch and adds back fine detail; "linear"
+    stretches between percentiles; "fixed" maps ``limits`` in °C to the full range. Percentiles and histogram follow
+    the scene by a first-order filter; the first frame sets them.
+
+    >>> frames = np.linspace(20, 35, 64 * 64).reshape(64, 64)
+    >>> GainControl("fixed", limits=(20, 35))(frames)[[0, -1], [0, -1]].tolist()
+    [3, 253]
+
+    Raises:
+        UsageError: no such mode, or "fixed" without limits.
+    """
+
+    mode: AgcMode = "plateau"
+    limits: tuple[float, float] | None = None
+    inertia: float = 0.9
+    _range: NDArray[np.float64] | None = field(default=None, repr=False)
+    _curve: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mode not in AGC_MODES:
+            raise UsageError(f"gain control mode is {self.mode!r}; allowed: {', '.join(AGC_MODES)}")
+        if self.mode == "fixed" and (self.limits is None or not self.limits[0] < self.limits[1]):
+            raise UsageError(f"fixed gain has the limits {self.limits}; allowed: (low, high) in °C with low < high")
+
+    def _follow(self, old: NDArray[np.float64] | None, new: NDArray[np.float64]) -> NDArray[np.float64]:
+        return new if old is None else self.inertia * old + (1 - self.inertia) * new
+
+    def __call__(self, celsius: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """The 8-bit frame (H, W) of a temperature frame (H, W) in °C, values 3 .. 253, warm is bright."""
+        frame = np.asarray(celsius, np.float32)
+        if self.mode == "fixed" and self.limits is not None:
+            low, high = self.limits
+            return _to_byte((frame - np.float32(low)) / np.float32(high - low))
+        self._range = self._follow(self._range, np.percentile(frame, _PERCENTILES).astype(np.float64))
+        low, high = float(self._range[0]), max(float(self._range[1]), float(self._range[0]) + 0.1)
+        if self.mode == "linear":
+            return _to_byte((frame - np.float32(low)) / np.float32(high - low))
+
+        base = cv2.GaussianBlur(frame, (0, 0), _BASE_SIGMA * frame.shape[1], borderType=cv2.BORDER_REFLECT)
+        detail = np.clip(frame - base, -_DETAIL_LIMIT, _DETAIL_LIMIT)
+        first, width = low - _MARGIN, (high - low + 2 * _MARGIN) / _BINS
+        position = (base - np.float32(first)) / np.float32(width)
+        index = np.clip(position, 0, _BINS - 1).astype(np.int32)
+        counts = np.bincount(index.ravel(), minlength=_BINS).astype(np.float64)
+        share = np.minimum(counts, _PLATEAU * base.size) + _FLOOR * base.size
+        self._curve = self._follow(self._curve, np.cumsum(share) / share.sum())
+
+        # within a bin the cumulative curve is linear: no steps in smooth skin
+        knots = np.concatenate([[0.0], self._curve]).astype(np.float32)
+        inside = np.clip(position - index, 0, 1)
+        equalised = knots[index] + inside * (knots[index + 1] - knots[index])
+        linear = (base - np.float32(low)) / np.float32(high - low)
+        return _to_byte(
+            _EQUALISED * equalised + (1 - _EQUALISED) * linear + np.float32(_DETAIL_GAIN / (high - low)) * detail
+        )
+
+
+def _to_byte(value: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(_BLACK + _SPAN * np.clip(value, 0, 1)).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Files: import, pack, check and describe releases. Knows nothing of how faces are generated."""

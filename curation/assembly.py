@@ -1,0 +1,212 @@
+"""Jobs to a whole release in a folder: resumable, one writer at a time, the manifest last.
+
+Each finished job leaves ``.build/<key>.done.json`` with its fingerprint and its shards. A run that was killed goes on
+with the jobs that have none, and ends with the same `release.json` as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from thermvision.annotations.errors import DamagedInputError, OutputError, UsageError
+
+from .pack import Digest, Shard
+from .progress import BuildProgress
+from .release import MANIFEST, Failed, Manifest, read_release, write_release
+from .runners import Job, Worker, run_jobs
+from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file
+
+BUILD_FOLDER = ".build"
+_BYTES_DEPEND_ON = ("av", "numpy", "opencv-python-headless", "pillow", "pyarrow", "scipy")
+
+
+class _Done(BaseModel):
+    """A done marker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: Digest
+    shards: tuple[Shard, ...]
+    failed: tuple[Failed, ...] = ()
+
+
+class _Plan(BaseModel):
+    """What an unfinished folder is being made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: Digest
+    made_from: str
+    software: dict[str, str]
+
+
+def software_versions(*more: str) -> dict[str, str]:
+    """Versions of the packages that determine the bytes of a shard, ``more`` included where installed."""
+    versions = {}
+    for name in sorted({*_BYTES_DEPEND_ON, *more}):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def fingerprint(value: Any) -> str:
+    """Hex SHA-256 of the canonical JSON of ``value``."""
+    return sha256_bytes(canonical_json(value).encode())
+
+
+def plan_digest(jobs: Sequence[Job]) -> str:
+    """Digest of what a list of jobs will make."""
+    return hashlib.sha256("\n".join(f"{j.key} {j.fingerprint}" for j in jobs).encode()).hexdigest()
+
+
+def assemble(
+    root: Path,
+    jobs: Sequence[Job],
+    worker: Worker,
+    manifest: Callable[[Sequence[Shard], Sequence[Failed]], Manifest],
+    *,
+    made_from: str,
+    software: Mapping[str, str],
+    files: Mapping[str, bytes] | None = None,
+    workers: int = 1,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Manifest:
+    """Run the jobs that are not done and write the release.
+
+    Args:
+        root: the release folder; made when missing.
+        worker: see `runners.Worker`.
+        manifest: makes the manifest from all shards (sorted by path) and failures.
+        made_from: recipe or archive in words, for the message when the folder holds something else.
+        software: versions that enter the fingerprints, kept to explain a refusal.
+        files: further files of the release (path -> bytes), such as the recipe.
+        retry_failed: run jobs again in which an item failed.
+
+    Raises:
+        UsageError: the folder holds another recipe's shards or foreign files.
+        OutputError: somebody else is writing there, or the disk is full.
+    """
+    digest = plan_digest(jobs)
+    with _locked(root):
+        done = _completed(root, jobs, digest, made_from, software)
+        if retry_failed:
+            done = {key: marker for key, marker in done.items() if not marker.failed}
+        waiting = [job for job in jobs if job.key not in done]
+        if waiting:
+            remove_partial(root)
+            build = root / BUILD_FOLDER
+            plan = _Plan(plan=digest, made_from=made_from, software=dict(software))
+            atomic_write(build / "plan.json", plan.model_dump_json())
+            for key, marker in done.items():  # a damaged release is being mended: keep what is whole
+                atomic_write(build / f"{key}.done.json", marker.model_dump_json())
+            with BuildProgress(len(waiting), sum(j.frames for j in waiting), quiet=quiet) as progress:
+                for job, outcome in run_jobs(root, waiting, worker, workers, progress.advance):
+                    marker = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
+                    atomic_write(build / f"{job.key}.done.json", marker.model_dump_json())
+                    done[job.key] = marker
+                    progress.shard_done(job.key)
+        shards = sorted((s for d in done.values() for s in d.shards), key=lambda s: s.path)
+        failed = sorted((f for d in done.values() for f in d.failed), key=lambda f: f.item_id)
+        release = manifest(shards, failed)
+        if waiting or not (root / MANIFEST).is_file():
+            for path, data in (files or {}).items():
+                atomic_write(root / path, data)
+            write_release(root, release)
+        shutil.rmtree(root / BUILD_FOLDER, ignore_errors=True)
+        return release
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    if root.exists() and not root.is_dir():
+        raise UsageError(
+            f"--out {root} is a file; allowed: a folder that is new, empty or was started by the same command"
+        )
+    root.mkdir(exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"another command is writing to {root}; wait for it, or choose another --out") from error
+        try:
+            yield
+        finally:
+            (root / ".lock").unlink(missing_ok=True)
+
+
+def _completed(
+    root: Path, jobs: Sequence[Job], digest: str, made_from: str, software: Mapping[str, str]
+) -> dict[str, _Done]:
+    """Done markers of the jobs whose shards lie whole in ``root``; refuses a folder that holds something else."""
+    if (root / MANIFEST).is_file():
+        release = read_release(root)
+        if release.plan != digest:
+            other = _explain(release.name, release.software, software)
+            raise UsageError(f"{root} holds {other}, not {made_from}; choose another --out or delete that folder")
+        markers = _markers_of_release(release, jobs)
+    elif (root / BUILD_FOLDER / "plan.json").is_file():
+        try:
+            plan = _Plan.model_validate(read_json(root / BUILD_FOLDER / "plan.json"))
+        except ValidationError as error:
+            raise DamagedInputError(f"{root / BUILD_FOLDER} is damaged; delete {root} and build again") from error
+        if plan.plan != digest:
+            other = _explain(plan.made_from, plan.software, software)
+            raise UsageError(
+                f"{root} holds a started build of {other}, not {made_from}; choose another --out or delete it"
+            )
+        markers = {job.key: marker for job in jobs if (marker := _read_marker(root, job))}
+    else:
+        if foreign := [p.name for p in root.iterdir() if p.name not in (".lock", BUILD_FOLDER)]:
+            raise UsageError(
+                f"{root} is not empty ({', '.join(sorted(foreign)[:3])}); allowed: a folder that is new, empty or was"
+                " started by the same command; choose another --out"
+            )
+        return {}
+    return {key: marker for key, marker in markers.items() if all(_whole(root, s) for s in marker.shards)}
+
+
+def _explain(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    changed = [f"{k} {before.get(k, 'absent')} then, {now.get(k, 'absent')} now" for k in sorted({*before, *now})
+               if before.get(k) != now.get(k)]  # fmt: skip
+    return f"{name!r} made with other packages ({'; '.join(changed)})" if changed else f"{name!r} (another plan)"
+
+
+def _markers_of_release(release: Manifest, jobs: Sequence[Job]) -> dict[str, _Done]:
+    """The done markers that a finished release stands for: every job's shards carry its fingerprint."""
+    shards: dict[str, list[Shard]] = {}
+    for shard in release.shards:
+        shards.setdefault(shard.fingerprint, []).append(shard)
+    markers = {}
+    for job in jobs:
+        failed = tuple(f for f in release.failed if f.item_id in job.items)
+        if job.fingerprint in shards or failed:
+            found = tuple(shards.get(job.fingerprint, ()))
+            markers[job.key] = _Done(fingerprint=job.fingerprint, shards=found, failed=failed)
+    return markers
+
+
+def _read_marker(root: Path, job: Job) -> _Done | None:
+    path = root / BUILD_FOLDER / f"{job.key}.done.json"
+    if not path.is_file():
+        return None
+    try:
+        marker = _Done.model_validate(read_json(path))
+    except (ValidationError, DamagedInputError):
+        return None  # a marker that cannot be read marks nothing: the job runs again
+    return marker if marker.fingerprint == job.fingerprint else None
+
+
+def _whole(root: Path, shard: Shard) -> bool:
+    path = root / shard.path
+    return path.is_file() and path.stat().st_size == shard.bytes and sha256_file(path) == shard.sha256

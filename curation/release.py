@@ -1,0 +1,235 @@
+"""What makes a folder a release: `release.json`, and the YAML in `README.md` that `load_dataset` reads.
+
+The manifest is written last. A folder without it is a build in progress, and no reader takes it for a release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thermvision.annotations.errors import DamagedInputError, UsageError
+from thermvision.annotations.schema import CATEGORIES, CONFIGS, MAX_CLASS_NAMES, SPLITS, config_description, features
+
+from .pack import Digest, RelativePath, Shard
+from .store import atomic_path, atomic_write, read_json
+
+MANIFEST, README = "release.json", "README.md"
+IDENTITIES = "identities.parquet"
+# strictest first: a mixed release takes the first one it contains
+LICENCES = {
+    "thermvision-db-research": "research and non-commercial use, as the published dataset",
+    "flux-1-dev-non-commercial-license": "FLUX.1-dev non-commercial terms",
+    "cc-by-4.0": "Creative Commons Attribution 4.0",
+}
+_HUB_LICENCES = ("cc-by-4.0",)  # the ones the Hub knows by name
+
+
+class Identity(BaseModel):
+    """A subject of the release; its place in the list is its number in the ClassLabel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subject_id: Annotated[str, Field(min_length=1, max_length=100)]
+    gender: Literal["female", "male"]
+    split: Literal["train", "validation", "test"]
+
+
+class Failed(BaseModel):
+    """An item that could not be made, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    item_id: str
+    code: str
+    reason: str
+
+
+class Manifest(BaseModel):
+    """`release.json`: everything about a release but its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["thermvision-release/1"] = "thermvision-release/1"
+    name: str
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+    parent: str | None = None
+    source: Literal["build", "import"]
+    licences: dict[str, str]
+    identities: tuple[Identity, ...]
+    shards: tuple[Shard, ...]
+    recipes: dict[RelativePath, Digest] = {}
+    engines: dict[str, dict[str, str]] = {}
+    software: dict[str, str] = {}
+    plan: Digest
+    failed: tuple[Failed, ...] = ()
+
+    @property
+    def configs(self) -> list[str]:
+        """The configs this release has rows for, in the order of the schema; `image` is the union of the categories."""
+        have = {s.config for s in self.shards if s.rows}
+        if have & set(CATEGORIES):
+            have.add("image")
+        return [c for c in CONFIGS if c in have]
+
+    @property
+    def subject_ids(self) -> list[str]:
+        """Subject ids in the order of their class index."""
+        return [i.subject_id for i in self.identities]
+
+    @property
+    def licence(self) -> str:
+        """The strictest licence among the engines'."""
+        return next(name for name in LICENCES if name in self.licences.values())
+
+    def shards_of(self, config: str, split: str | None = None) -> list[Shard]:
+        """Shards that hold the rows of a config (and split), in reading order."""
+        order = {c: i for i, c in enumerate(CONFIGS)}
+        wanted = CATEGORIES if config == "image" else (config,)
+        found = [s for s in self.shards if s.config in wanted and split in (None, s.split)]
+        return sorted(found, key=lambda s: (SPLITS.index(s.split), order[s.config] if config != "image" else 0, s.path))
+
+
+def read_release(root: Path) -> Manifest:
+    """The manifest of the release in ``root``.
+
+    Raises:
+        UsageError: there is no release.
+        DamagedInputError: the manifest does not say what a manifest says.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        started = " (a build that was not finished: run its command again)" if (root / ".build").is_dir() else ""
+        raise UsageError(
+            f"{root} is no release, it has no {MANIFEST}{started}; build one: thermvision build --out {root}"
+        )
+    try:
+        return Manifest.model_validate(read_json(path))
+    except ValidationError as error:
+        raise DamagedInputError(f"{path} is damaged: {describe_validation(error)}; restore it or build anew") from error
+
+
+def describe_validation(error: ValidationError) -> str:
+    """The findings of a pydantic validation in one line: where, what is wrong, what was seen."""
+    parts = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(p) for p in item["loc"]) or "the whole"
+        seen = repr(item["input"])
+        parts.append(f"{where}: {item['msg']} (seen: {seen if len(seen) < 80 else seen[:77] + '...'})")
+    return "; ".join(parts)
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The bytes of `release.json`: equal manifests give equal text."""
+    return manifest.model_dump_json(indent=1) + "\n"
+
+
+def write_release(root: Path, manifest: Manifest, body: str = "") -> None:
+    """Write `README.md`, the identity table of large releases, and `release.json` last.
+
+    ``body`` is the prose below the YAML; without it there is a title only.
+    """
+    if len(manifest.identities) > MAX_CLASS_NAMES:
+        _write_identities(root / IDENTITIES, manifest.identities)
+    atomic_write(root / README, f"---\n{front_matter(manifest)}---\n\n{body or f'# {manifest.name}'}\n")
+    atomic_write(root / MANIFEST, manifest_text(manifest))
+
+
+def _write_identities(path: Path, identities: Sequence[Identity]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        rows = [{"identity": n, **i.model_dump()} for n, i in enumerate(identities)]
+        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+
+
+def front_matter(manifest: Manifest) -> str:
+    """YAML of the dataset card: what `datasets` needs to read every config, and what the Hub shows.
+
+    Key order is kept: sorted keys would put `length` before `list`, and `datasets` would then refuse the features.
+    """
+    rows = sum(s.rows for s in manifest.shards_of("video")) + sum(s.rows for s in manifest.shards_of("image"))
+    licence = manifest.licence
+    named = {"license": licence} if licence in _HUB_LICENCES else {"license": "other", "license_name": licence}
+    tasks = ["image-classification", "object-detection", "keypoint-detection", "video-classification"]
+    card: dict[str, Any] = {
+        "pretty_name": manifest.name,
+        **named,
+        "task_categories": tasks,
+        "tags": ["thermal", "lwir", "infrared", "face", "synthetic", "landmarks", "head-pose"],
+        "size_categories": [_size_category(rows)],
+        "configs": [_config_entry(manifest, c) for c in manifest.configs],
+        "dataset_info": [_dataset_info(manifest, c) for c in manifest.configs],
+    }
+    return yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def _size_category(rows: int) -> str:
+    for limit, name in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
+        if rows < limit:
+            return name
+    return "1M<n<10M"
+
+
+def _config_entry(manifest: Manifest, config: str) -> dict[str, Any]:
+    folder = "data/image/*" if config == "image" else Path(manifest.shards_of(config)[0].path).parent.as_posix()
+    splits = [s for s in SPLITS if manifest.shards_of(config, s)]
+    entry: dict[str, Any] = {
+        "config_name": config,
+        "data_files": [{"split": s, "path": f"{folder}/{s}-*.parquet"} for s in splits],
+    }
+    if config == manifest.configs[0]:
+        entry["default"] = True
+    return entry
+
+
+def _dataset_info(manifest: Manifest, config: str) -> dict[str, Any]:
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+
+    splits, download = SplitDict(), 0
+    for split in SPLITS:
+        if shards := manifest.shards_of(config, split):
+            num_bytes, rows = sum(s.num_bytes for s in shards), sum(s.rows for s in shards)
+            splits.add(SplitInfo(split, num_bytes=num_bytes, num_examples=rows))
+            download += sum(s.bytes for s in shards)
+    info = DatasetInfo(
+        config_name=config,
+        features=features(config, manifest.subject_ids),
+        splits=splits,
+        download_size=download,
+        dataset_size=sum(s.num_bytes for s in splits.values()),
+    )
+    described: dict[str, Any] = info._to_yaml_dict()
+    return {"config_name": config, **{k: v for k, v in described.items() if k != "config_name"}}
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """The figures of a release, as `thermvision info` prints them."""
+    by_gender = {g: sum(i.gender == g for i in manifest.identities) for g in ("female", "male")}
+    configs = {
+        c: {
+            "what": config_description(c),
+            "rows": {s: sum(x.rows for x in manifest.shards_of(c, s)) for s in SPLITS if manifest.shards_of(c, s)},
+            "bytes": sum(x.bytes for x in manifest.shards_of(c)),
+        }
+        for c in manifest.configs
+    }
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "parent": manifest.parent,
+        "source": manifest.source,
+        "licence": manifest.licence,
+        "subjects": {"total": len(manifest.identities), **by_gender},
+        "identities_by_split": {s: sum(i.split == s for i in manifest.identities) for s in SPLITS},
+        "configs": configs,
+        "shards": len(manifest.shards),
+        "bytes": sum(s.bytes for s in manifest.shards),
+        "failed": len(manifest.failed),
+        "engines": sorted(manifest.engines),
+    }

@@ -1,0 +1,182 @@
+"""One view of whatever rows come from: a release folder, the published archives, or the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import CONFIGS, SPLITS
+
+from .release import MANIFEST, read_release
+from .store import sha256_file
+
+EXCLUDED = "excluded"  # split name of a split table for subjects that are left out on purpose
+
+
+class Source(Protocol):
+    """Rows behind the builder: ``digest`` changes whenever the rows may have changed."""
+
+    digest: str
+    identities: Sequence[str]
+
+    def parts(self, config: str) -> dict[str, list[Any]]:
+        """By split, the pieces a config is read in: what `tables` takes."""
+
+    def tables(self, config: str, part: Any) -> Iterator[pa.Table]:
+        """The rows of one piece."""
+
+
+class ReleaseSource:
+    """A release folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.release = root, read_release(root)
+        self.digest = sha256_file(root / MANIFEST)[:16]
+        self.identities = self.release.subject_ids
+
+    def parts(self, config: str) -> dict[str, list[Any]]:
+        check_config(config, self.release.configs, str(self.root))
+        found = {s: [x.path for x in self.release.shards_of(config, s)] for s in SPLITS}
+        return {split: paths for split, paths in found.items() if paths}
+
+    def tables(self, config: str, part: Any) -> Iterator[pa.Table]:
+        file = pq.ParquetFile(self.root / part)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
+def no_source() -> UsageError:
+    """The error for a builder without ``data_dir``."""
+    return UsageError(
+        "no data_dir was given; allowed: a release folder or the published archives; type data_dir='release', or"
+        " load_dataset('MAli-Farooq/ThermVision-DB', 'video') for the published dataset"
+    )
+
+
+def open_source(path: Path) -> Source:
+    """The source in a local path.
+
+    Raises:
+        UsageError: nothing is there, or it is neither a release nor the archives.
+        DamagedInputError: it is broken.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; allowed: a release folder, a zip or a folder of the published archives")
+    path = path.resolve()
+    if (path / MANIFEST).is_file() or (path / ".build").is_dir():
+        return ReleaseSource(path)
+    from .ingest import ArchiveSource
+
+    return ArchiveSource(path)
+
+
+def check_config(name: str, offered: Sequence[str], where: str) -> None:
+    """Raise UsageError unless ``name`` is a config that ``where`` offers."""
+    if name not in CONFIGS:
+        raise UsageError(f"config {name!r} does not exist; allowed: {', '.join(CONFIGS)}")
+    if name not in offered:
+        raise UsageError(f"{where} has no rows for config {name!r}; it offers: {', '.join(offered)}")
+
+
+def load(
+    name: str,
+    source: str | Path,
+    revision: str | None,
+    split: str | None,
+    streaming: bool,
+    split_table: Mapping[str, str] | str | Path | None,
+    builder: Callable[..., Any],
+) -> Any:
+    """See `thermvision_db.load`; ``builder`` makes the builder that reads the archives."""
+    if name not in CONFIGS:
+        check_config(name, CONFIGS, str(source))
+    wanted = None if split_table is not None else split
+    path = Path(source)
+    if path.exists():
+        if revision is not None:
+            raise UsageError(f"revision {revision!r} goes with a Hub id; {source} is a local path: leave revision out")
+        data = _load_local(name, path, wanted, streaming, builder)
+    elif isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        from datasets import load_dataset
+
+        data = load_dataset(source, name, revision=revision, split=wanted, streaming=streaming)
+    else:
+        raise UsageError(f"{source} does not exist; allowed: a folder, a zip, or a Hub id such as 'org/ThermVision-DB'")
+    if split_table is None:
+        return data
+    tables = apply_split_table(data, read_split_table(split_table))
+    if split is None:
+        return tables
+    if split not in tables:
+        raise UsageError(f"split {split!r} is not in the split table; allowed: {', '.join(tables)}")
+    return tables[split]
+
+
+def _load_local(name: str, path: Path, split: str | None, streaming: bool, builder: Callable[..., Any]) -> Any:
+    found = open_source(path)
+    offered = found.parts(name)
+    if split is not None and split.isidentifier() and split not in {*offered, "all"}:
+        raise UsageError(f"{path} has no split {split!r} for config {name!r}; it offers: {', '.join(offered)}")
+    if isinstance(found, ReleaseSource):
+        from datasets import load_dataset
+
+        return load_dataset(str(path.resolve()), name, split=split, streaming=streaming)
+    maker = builder(config_name=name, data_dir=str(path.resolve()))
+    if streaming:
+        return maker.as_streaming_dataset(split)
+    maker.download_and_prepare()
+    return maker.as_dataset(split)
+
+
+def read_split_table(table: Mapping[str, str] | str | Path) -> dict[str, str]:
+    """Subject id to split, from a mapping or from a CSV or Parquet file with ``subject_id`` and ``split``.
+
+    >>> read_split_table({"F_01": "fold0"})
+    {'F_01': 'fold0'}
+    """
+    if isinstance(table, Mapping):
+        return {str(k): str(v) for k, v in table.items()}
+    import pandas as pd
+
+    path = Path(table)
+    if path.suffix not in (".csv", ".parquet") or not path.is_file():
+        raise UsageError(f"split table {path} is not readable; allowed: an existing .csv or .parquet file, or a mapping")
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False) if path.suffix == ".csv" else pd.read_parquet(path)
+    if missing := {"subject_id", "split"} - set(frame.columns):
+        raise UsageError(f"split table {path} lacks {', '.join(sorted(missing))}; allowed columns: subject_id, split")
+    if twice := sorted(frame["subject_id"][frame["subject_id"].duplicated()].unique()):
+        raise UsageError(f"split table {path} names {', '.join(twice[:5])} twice; allowed: one row a subject")
+    return dict(zip(frame["subject_id"].astype(str), frame["split"].astype(str), strict=True))
+
+
+def apply_split_table(data: Any, table: Mapping[str, str]) -> Any:
+    """Deal the rows of a `DatasetDict` (or an iterable one) into the splits of ``table``.
+
+    Raises:
+        UsageError: a subject of the data is not in the table.
+    """
+    from datasets import DatasetDict, IterableDatasetDict, concatenate_datasets
+
+    names = list(dict.fromkeys(s for s in table.values() if s != EXCLUDED))
+    everything = concatenate_datasets(list(data.values()))
+    if isinstance(data, IterableDatasetDict):
+
+        def among(row: dict[str, Any], name: str) -> bool:
+            return _split_in(table, row["subject_id"]) == name
+
+        return IterableDatasetDict({n: everything.filter(among, fn_kwargs={"name": n}) for n in names})
+    if "subject_id" not in everything.column_names:
+        raise UsageError("a split table deals rows by subject_id, and this config has none; leave split_table out")
+    splits = [_split_in(table, s) for s in everything["subject_id"]]
+    return DatasetDict({n: everything.select([i for i, s in enumerate(splits) if s == n]) for n in names})
+
+
+def _split_in(table: Mapping[str, str], subject: str) -> str:
+    if subject not in table:
+        raise UsageError(f"the split table does not name {subject}; give it a split, or {EXCLUDED!r} to leave it out")
+    return table[subject]

@@ -1,0 +1,219 @@
+"""Gray clips to MP4 and back through PyAV: exact frame numbers, exact gray levels, no torch.
+
+Gray sits in the Y plane of H.264 yuv420p with U = V = 128, tagged full range, so any decoder gives back the stored
+levels. Other people's MP4s are mostly limited range: their Y is stretched from 16..235 to 0..255.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.errors import DamagedInputError
+
+GOP = 10
+CRF = 18
+MIN_PSNR = 40.0
+MAX_FRAME_PIXELS = 64 * 2**20
+FULL_RANGE, BT709 = 2, 1
+_LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds: frames that really decode, size in pixels, frames a second, codec name."""
+
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    codec: str
+
+
+def encoder_settings(crf: int = CRF) -> dict[str, Any]:
+    """The settings that `encode_gray` uses, for provenance. One thread: x264's bytes change with the thread count."""
+    return {"codec": "libx264", "pix_fmt": "yuv420p", "crf": crf, "gop": GOP, "range": "full", "threads": 1}
+
+
+def encode_gray(frames: NDArray[np.uint8], fps: float = 30.0, crf: int = CRF) -> bytes:
+    """MP4 of (N, H, W) uint8 gray frames with even H and W. ``crf`` 0 is lossless.
+
+    >>> frames = np.zeros((3, 16, 16), np.uint8)
+    >>> decode_gray(encode_gray(frames)).shape
+    (3, 16, 16)
+
+    Raises:
+        ValueError: wrong shape or dtype, odd size or no frame.
+    """
+    if frames.ndim != 3 or frames.dtype != np.uint8 or not len(frames) or frames.shape[1] % 2 or frames.shape[2] % 2:
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}; allowed: uint8 (N >= 1, even H, even W)")
+    with tempfile.TemporaryDirectory() as folder:  # faststart moves bytes within a real file
+        path = Path(folder) / "clip.mp4"
+        _write_mp4(path, frames, Fraction(fps).limit_denominator(1001), crf)
+        return path.read_bytes()
+
+
+def _write_mp4(path: Path, frames: NDArray[np.uint8], fps: Fraction, crf: int) -> None:
+    height, width = frames.shape[1:]
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        quality = {"qp": "0"} if crf == 0 else {"crf": str(crf)}
+        stream = container.add_stream("libx264", fps, options=quality)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.gop_size = GOP
+        context = stream.codec_context
+        context.thread_count = 1
+        context.color_range, context.colorspace = FULL_RANGE, BT709
+        neutral = np.full((height // 2, width // 2), 128, np.uint8)
+        for index, gray in enumerate(frames):
+            frame = av.VideoFrame(width, height, "yuv420p")
+            for plane, values in zip(frame.planes, (gray, neutral, neutral), strict=True):
+                _fill(plane, values)
+            frame.color_range, frame.pts, frame.time_base = FULL_RANGE, index, 1 / fps
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def encode_faithful(frames: NDArray[np.uint8], fps: float = 30.0, psnr: float = MIN_PSNR) -> tuple[bytes, int]:
+    """`encode_gray` at the largest CRF (18, 14, …) whose worst frame is within ``psnr`` dB; also returns that CRF."""
+    for crf in (*range(CRF, 0, -4), 0):
+        data = encode_gray(frames, fps, crf)
+        if crf == 0 or min_psnr(frames, decode_gray(data)) >= psnr:
+            return data, crf
+    raise AssertionError("unreachable: CRF 0 is lossless")
+
+
+def min_psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """PSNR in dB of the worst frame between two (N, H, W) uint8 clips; inf when they are equal."""
+    errors = [np.mean((x.astype(np.float32) - y) ** 2, dtype=np.float64) for x, y in zip(a, b, strict=True)]
+    worst = max(errors)
+    return float("inf") if worst == 0 else float(10 * np.log10(255.0**2 / worst))
+
+
+def _fill(plane: Any, values: NDArray[np.uint8]) -> None:
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows[: values.shape[0], : values.shape[1]] = values
+
+
+def _gray(frame: Any) -> NDArray[np.uint8]:
+    name = frame.format.name
+    if not (name.startswith(("yuv4", "yuvj4")) or name == "gray") or name.endswith(("le", "be")):
+        array: NDArray[np.uint8] = frame.to_ndarray(format="gray")
+        return array
+    plane = frame.planes[0]
+    y = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+    full = name == "gray" or name.startswith("yuvj") or int(frame.color_range) == FULL_RANGE
+    return y.copy() if full else _LIMITED_TO_FULL[y]
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | Path, threads: int = 1) -> Iterator[tuple[Any, Any]]:
+    name = str(data) if isinstance(data, Path) else f"a video of {len(data)} bytes"
+    try:
+        with av.open(str(data) if isinstance(data, Path) else io.BytesIO(data), "r") as container:
+            if not container.streams.video:
+                raise DamagedInputError(f"{name} holds no video stream; allowed: MP4 with one video stream")
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_FRAME_PIXELS:
+                size = f"{stream.width} x {stream.height}"
+                raise DamagedInputError(
+                    f"{name} has frames of {size} pixels; allowed: {MAX_FRAME_PIXELS} pixels a frame"
+                )
+            stream.codec_context.thread_count = threads
+            yield container, stream
+    except (av.error.FFmpegError, EOFError) as error:
+        raise DamagedInputError(f"{name} does not decode ({error}); fetch the file again or leave it out") from error
+
+
+def _checked(container: Any, stream: Any, name: str) -> Iterator[Any]:
+    count = 0
+    for frame in container.decode(stream):
+        if frame.is_corrupt:
+            raise DamagedInputError(f"{name}: frame {count} is corrupt; fetch the file again or leave it out")
+        count += 1
+        yield frame
+    if stream.frames and count != stream.frames:
+        raise DamagedInputError(
+            f"{name} announces {stream.frames} frames and {count} decode; fetch the file again or leave it out"
+        )
+
+
+def _name(data: bytes | Path) -> str:
+    return str(data) if isinstance(data, Path) else f"a video of {len(data)} bytes"
+
+
+def probe(data: bytes | Path) -> VideoInfo:
+    """Decode a video to its end, holding one frame at a time, and say what it holds.
+
+    Raises:
+        DamagedInputError: it does not open, a frame is corrupt, or frames are missing.
+    """
+    with _opened(data) as (container, stream):
+        count = sum(1 for _ in _checked(container, stream, _name(data)))
+        if not count:
+            raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
+        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        return VideoInfo(count, stream.width, stream.height, fps, stream.codec_context.name)
+
+
+def decode_gray(data: bytes | Path, indices: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    """Gray frames (N, H, W) uint8, all of them or those at ``indices`` (any order, repeats and negatives allowed).
+
+    Frame k is the k-th in presentation order, found by time stamp, never by counting from a seek point.
+
+    Raises:
+        DamagedInputError: the video does not decode.
+        IndexError: an index is outside the clip.
+    """
+    with _opened(data) as (container, stream):
+        if indices is None:
+            gray = [_gray(frame) for frame in _checked(container, stream, _name(data))]
+            return np.stack(gray) if gray else np.zeros((0, stream.height, stream.width), np.uint8)
+        packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None and p.size]
+        times = sorted(pts for pts, _ in packets)
+        keys = sorted(pts for pts, key in packets if key)
+        wanted = [_position(int(i), len(times)) for i in indices]
+        frames = _at_times(container, stream, sorted({times[i] for i in wanted}), keys, _name(data))
+        return (
+            np.stack([frames[times[i]] for i in wanted])
+            if wanted
+            else np.zeros((0, stream.height, stream.width), np.uint8)
+        )
+
+
+def _position(index: int, count: int) -> int:
+    if not -count <= index < count:
+        raise IndexError(f"frame {index} does not exist; allowed: {-count} to {count - 1}")
+    return index % count
+
+
+def _at_times(
+    container: Any, stream: Any, targets: list[int], keys: list[int], name: str
+) -> dict[int, NDArray[np.uint8]]:
+    """Decode the frames whose time stamps are ``targets`` (sorted), seeking only where that skips a whole GOP."""
+    found: dict[int, NDArray[np.uint8]] = {}
+    decoder, position = None, None
+    for target in targets:
+        key = keys[max(bisect_right(keys, target) - 1, 0)] if keys else None
+        if decoder is None or position is None or (key is not None and key > position):
+            container.seek(key if key is not None else 0, stream=stream, backward=True)
+            decoder = container.decode(stream)
+        for frame in decoder:
+            position = frame.pts
+            if position == target:
+                found[target] = _gray(frame)
+                break
+        else:
+            raise DamagedInputError(f"{name}: the frame at time stamp {target} does not decode; fetch the file again")
+    return found

@@ -1,0 +1,1 @@
+"""What people see of a release: the card and the preview pictures."""

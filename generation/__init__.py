@@ -1,0 +1,1 @@
+"""Recipes, plans and engines: how a release is made."""

@@ -1,0 +1,95 @@
+"""Recipe to release: plan, render, pack, describe."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from thermvision.annotations.errors import OutputError
+from thermvision.curation.assembly import assemble, plan_digest, software_versions
+from thermvision.curation.release import Manifest
+from thermvision.curation.runners import Job
+from thermvision.curation.store import sha256_bytes
+from thermvision.generation.engines import ENGINE_PACKAGES, Engine, get_engine
+from thermvision.generation.plan import Plan, make_jobs, make_plan
+from thermvision.generation.recipe import Recipe, parse_recipe
+from thermvision.generation.run import run_shard
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose plan was made and whose engines are ready."""
+
+    recipe: Recipe
+    text: str
+    plan: Plan
+    jobs: tuple[Job, ...]
+    engines: dict[str, Engine]
+    software: dict[str, str]
+
+
+def engines_of(recipe: Recipe) -> dict[str, Engine]:
+    """The engines a recipe uses, by name."""
+    return {name: get_engine(name) for name in sorted({recipe.stills.engine, recipe.clips.engine})}
+
+
+def prepare(text: str, limit: int | None = None) -> Prepared:
+    """Check the recipe's text, ask its engines for what they lack, and plan; nothing is written.
+
+    Raises:
+        UsageError: the recipe asks for what cannot be made.
+        MissingDependencyError: an engine lacks a package or a file.
+    """
+    recipe = parse_recipe(text)
+    engines = engines_of(recipe)
+    for engine in engines.values():
+        engine.require()
+    plan = make_plan(recipe, engines, limit)
+    software = software_versions(*(package for name in engines for package in ENGINE_PACKAGES[name]))
+    return Prepared(recipe, text, plan, tuple(make_jobs(plan, engines, software)), engines, software)
+
+
+def build_release(
+    prepared: Prepared, out: Path, *, workers: int = 1, retry_failed: bool = False, quiet: bool = False
+) -> Manifest:
+    """Make the release in ``out``, or go on with it where a run was stopped.
+
+    Raises:
+        UsageError: ``out`` holds something else.
+        OutputError: the disk is too small or full, or another command is writing there.
+    """
+    recipe, path = prepared.recipe, f"recipes/{prepared.recipe.version}.toml"
+    _check_room(out, prepared.plan.estimated_bytes)
+    manifest = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "source": "build",
+        "licences": {engine.engine_id: engine.licence for engine in prepared.engines.values()},
+        "identities": prepared.plan.identities,
+        "recipes": {path: sha256_bytes(prepared.text.encode())},
+        "engines": {engine.engine_id: engine.model_digests() for engine in prepared.engines.values()},
+        "software": prepared.software,
+        "plan": plan_digest(prepared.jobs),
+    }
+    return assemble(
+        out,
+        prepared.jobs,
+        run_shard,
+        lambda shards, failed: Manifest.model_validate({**manifest, "shards": shards, "failed": failed}),
+        made_from=f"recipe {recipe.name!r} {recipe.version}",
+        software=prepared.software,
+        files={path: prepared.text.encode()},
+        workers=workers,
+        retry_failed=retry_failed,
+        quiet=quiet,
+    )
+
+
+def _check_room(out: Path, needed: int) -> None:
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    there = sum(p.stat().st_size for p in out.rglob("*.parquet")) if out.is_dir() else 0
+    free = shutil.disk_usage(existing).free
+    if free < needed - there:
+        message = f"{existing} has {free / 1e9:.2f} GB free and the release needs about {(needed - there) / 1e9:.2f} GB"
+        raise OutputError(f"{message}; free some space, choose another --out, or build less with --limit")

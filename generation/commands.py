@@ -1,0 +1,90 @@
+"""Commands that make things: build."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from thermvision.annotations.errors import FindingsError
+from thermvision.annotations.schema import CATEGORIES, SEQUENCES
+from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
+from thermvision.curation.console import human_bytes, show_json
+from thermvision.generation.plan import Plan
+
+
+def register(app: typer.Typer, finish: Finish) -> None:
+    """Add the commands of this floor to ``app``."""
+
+    @app.command()
+    def build(
+        out: Out,
+        recipe: Annotated[str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper.")] = "quickstart",
+        workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
+        limit: Limit = None,
+        retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Make a release from a recipe. A stopped build goes on where it was when the same command runs again.
+
+        Example: thermvision build --out release
+        """
+        from .build import build_release, prepare
+        from .recipe import read_recipe
+
+        _, text = read_recipe(recipe)
+        prepared = prepare(text, limit)
+        facts = summary(prepared.plan)
+        if dry_run:
+            if as_json:
+                show_json(facts)
+            else:
+                print_summary(facts)
+                print(f"next: thermvision build {recipe} --out {out}")
+            return
+        manifest = build_release(
+            prepared, out, workers=workers or default_workers(), retry_failed=retry_failed, quiet=quiet
+        )
+        lines = finish(out)
+        if as_json:
+            show_json({**facts, "out": str(out), "failed": [f.model_dump() for f in manifest.failed]})
+        else:
+            for line in lines:
+                Console(soft_wrap=True, highlight=False).print(line, markup=False)
+        if manifest.failed:
+            listed = "; ".join(f"{f.item_id}: {f.reason}" for f in manifest.failed[:5])
+            raise FindingsError(
+                f"{len(manifest.failed)} items failed ({listed}); all are in {out / 'release.json'}; try them again with"
+                " --retry-failed"
+            )
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """The figures of a plan."""
+    splits = Counter(i.split for i in plan.identities)
+    return {
+        "name": plan.recipe.name,
+        "version": plan.recipe.version,
+        "subjects": dict(Counter(i.gender for i in plan.identities)),
+        "splits": dict(splits),
+        "clips": {s: sum(c.sequence == s for c in plan.clips) for s in SEQUENCES},
+        "stills": {c: sum(s.category == c for s in plan.stills) for c in CATEGORIES},
+        "frames": plan.frames,
+        "jobs": [f"{s.config} {s.split} {s.number}: {len(s.items)} items" for s in plan.shards],
+        "estimated_bytes": plan.estimated_bytes,
+    }
+
+
+def print_summary(facts: dict[str, Any]) -> None:
+    """Print a plan for a person."""
+    print(f"{facts['name']} {facts['version']}")
+    for name in ("subjects", "splits", "clips", "stills"):
+        print(f"  {name}: " + ", ".join(f"{count} {key}" for key, count in facts[name].items()))
+    print(f"  {facts['frames']} frames, about {human_bytes(facts['estimated_bytes'])}")
+    for line in facts["jobs"]:
+        print(f"    {line}")

@@ -1,0 +1,56 @@
+"""Engines: one protocol, ``render(spec) -> Clip | Still``, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol, overload
+
+from thermvision.annotations.errors import UsageError
+from thermvision.generation.specs import Clip, ClipSpec, Still, StillSpec, Subject
+
+Progress = Callable[[int], None]
+
+# name -> "module:class", imported at first use so that one engine's packages are no burden to the others
+ENGINES = {"phantom": "thermvision.generation.engines.phantom.engine:PhantomEngine"}
+# packages beyond the core's whose version can change what an engine renders
+ENGINE_PACKAGES = {"phantom": ("anny", "numba")}
+
+
+class Engine(Protocol):
+    """What every engine does. ``progress(n)`` is called with the number of frames just rendered.
+
+    ``engine_id`` is name@version; it goes into every fingerprint and provenance.
+    """
+
+    engine_id: str
+    licence: str
+
+    def check(self, subject: Subject, product: str) -> str | None:
+        """Why ``product`` (a category or a sequence) cannot be made of ``subject``, or None when it can."""
+
+    def require(self) -> None:
+        """Raise `MissingDependencyError` when weights, data or packages are absent, before any work starts."""
+
+    def model_digests(self) -> dict[str, str]:
+        """SHA-256 of every model or data file that decides what is rendered."""
+
+    @overload
+    def render(self, spec: ClipSpec, progress: Progress | None = None) -> Clip: ...
+    @overload
+    def render(self, spec: StillSpec, progress: Progress | None = None) -> Still: ...
+    def render(self, spec: ClipSpec | StillSpec, progress: Progress | None = None) -> Clip | Still:
+        """Render one item. The same spec gives the same pixels on one platform and lock file."""
+
+
+def get_engine(name: str) -> Engine:
+    """The engine called ``name``.
+
+    Raises:
+        UsageError: no engine has that name.
+    """
+    if name not in ENGINES:
+        raise UsageError(f"engine {name!r} does not exist; allowed: {', '.join(sorted(ENGINES))}")
+    module, cls = ENGINES[name].split(":")
+    engine: Engine = getattr(import_module(module), cls)()
+    return engine

@@ -1,0 +1,116 @@
+"""Where things are on the canonical head: landmark points and per-vertex distances that every identity shares.
+
+All in canonical coordinates (metres, +x the subject's left, +y up, +z forward), so that a field painted with them follows
+every identity and expression. Computed once a process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.schema import SEGMENTS
+from thermvision.generation.engines.phantom.fields import polygon_distance, polyline_distance, smooth_curve, smoothstep
+from thermvision.generation.engines.phantom.layers import Floats, HeadTopology
+
+SKIN, EYE, MOUTH, TEETH = (SEGMENTS.index(name) for name in ("skin", "eye", "mouth", "teeth"))
+FAR = 1.0  # metres: "nowhere near" in the distance fields
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """Canonical places and distances.
+
+    Attributes:
+        points: (68, 3) iBUG points.
+        eye: (3,) centre of the left eye's six points.
+        skin: (n,) bool, vertices of the outer body mesh.
+        fold_fine, fold_broad: (n,) metres; how far a vertex lies behind its smoothed surroundings (> 0: a concavity).
+        upper_lid: (n,) metres above the nearer upper lid line in the frontal projection, `FAR` where none is near.
+        lid_line: (n,) metres from the nearer upper lid line.
+        lips: (n,) signed metres inside the outline of the vermilion, -`FAR` away from the mouth.
+        mouth_line: (n,) metres from the line between the lips.
+        oral: (n,) 0..1, lining of the mouth cavity.
+    """
+
+    points: Floats
+    eye: Floats
+    skin: NDArray[np.bool_]
+    fold_fine: Floats
+    fold_broad: Floats
+    upper_lid: Floats
+    lid_line: Floats
+    lips: Floats
+    mouth_line: Floats
+    oral: Floats
+
+
+@lru_cache(maxsize=2)
+def anatomy(topology: HeadTopology) -> Anatomy:
+    """The `Anatomy` of a topology."""
+    points = topology.canonical[topology.landmarks]
+    skin = topology.label == SKIN
+    fine, broad = _folds(topology, (6, 30))
+    upper_lid, lid_line = _lids(topology, points, skin)
+    lips, mouth_line = _lips(topology, points, skin)
+    return Anatomy(
+        points=points,
+        eye=points[42:48].mean(0),
+        skin=skin,
+        fold_fine=fine,
+        fold_broad=broad,
+        upper_lid=upper_lid,
+        lid_line=lid_line,
+        lips=lips,
+        mouth_line=mouth_line,
+        oral=_oral_lining(topology, points, skin, broad),
+    )
+
+
+def _folds(topology: HeadTopology, steps: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Offset along the normal to the surface after so many umbrella smoothings."""
+    smoothed = topology.canonical
+    found = []
+    for step in range(1, steps[1] + 1):
+        smoothed = topology.smoothing @ smoothed
+        if step in steps:
+            found.append(np.sum((smoothed - topology.canonical) * topology.canonical_normals, axis=1))
+    return found[0], found[1]
+
+
+def _lids(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    C = topology.canonical
+    above = np.full(len(C), FAR)
+    distance = np.full(len(C), FAR)
+    for rows in ((42, 43, 44, 45), (39, 38, 37, 36)):
+        curve = smooth_curve(points[list(rows)], 8)
+        near = np.flatnonzero(skin & (np.abs(C - curve.mean(0)) < (0.035, 0.03, 0.03)).all(1))
+        d, place = polyline_distance(C[near, :2], curve[:, :2])
+        height = np.interp(place, np.linspace(0, 1, len(curve)), curve[:, 1])
+        distance[near] = d
+        above[near] = np.where(C[near, 1] > height, d, FAR)
+    return above, distance
+
+
+def _lips(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    C = topology.canonical
+    lips = np.full(len(C), -FAR)
+    line = np.full(len(C), FAR)
+    box = (np.abs(C[:, 0]) < 0.045) & (np.abs(C[:, 1] - points[62, 1]) < 0.03) & (C[:, 2] > points[48, 2] - 0.012)
+    near = np.flatnonzero(skin & box)
+    lips[near] = polygon_distance(C[near, :2], smooth_curve(points[48:60, :2], 6, closed=True))
+    middle = np.stack([points[48], *((points[61:64] + points[[67, 66, 65]]) / 2), points[54]])
+    line[near], _ = polyline_distance(C[near, :2], smooth_curve(middle[:, :2], 6))
+    return lips, line
+
+
+def _oral_lining(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_], broad: Floats) -> Floats:
+    """The body mesh turns inward at the lips: its part behind them, near the midline, is the mouth cavity."""
+    x, y, z = topology.canonical.T
+    level, front = points[62, 1], points[62, 2]
+    inside = skin & (np.abs(y - level) < 0.022) & (z > 0.02) & (topology.canonical_normals[:, 2] < 0.9)
+    inside &= (broad > 0.0015) | (z < front - 0.02)
+    return inside * smoothstep(np.abs(x), 0.027, 0.022) * smoothstep(z, front - 0.010, front - 0.014)

@@ -1,0 +1,128 @@
+"""How one identity looks in one item: skin, hair, clothes, accessories and room, each from its own random stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import ATTRIBUTES
+from thermvision.generation.engines.phantom.background import background_temperature
+from thermvision.generation.engines.phantom.facial_hair import FacialHair, make_facial_hair
+from thermvision.generation.engines.phantom.garment import make_garment
+from thermvision.generation.engines.phantom.glasses import make_glasses
+from thermvision.generation.engines.phantom.hair import GrownHair, grow_hair, hair_strands, hair_style
+from thermvision.generation.engines.phantom.hairline import Hairline, draw_hairline, scalp_temperature
+from thermvision.generation.engines.phantom.layers import Floats, Head, Layer, Strands
+from thermvision.generation.engines.phantom.thermal import SkinTemperature, skin_temperature
+from thermvision.generation.specs import Subject, seed_sequence
+
+# items of an identity's own streams; a feature keeps its number for ever
+_HAIRLINE, _HAIR, _FACIAL_HAIR, _SCALP = range(4)
+# attribute values of the schema that this engine does not draw yet
+_NOT_AVAILABLE = {"mask": ("mask",), "headwear": ("cap", "beanie")}
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """Everything drawn with one head.
+
+    Attributes:
+        skin: temperature of the head's own vertices, hair-covered parts included.
+        layers: garment and glasses at rest.
+        hair: strands at rest.
+        facial_hair: brows, lashes and beard, placed for each expression.
+        background: (h, w) -> (h, w) °C behind the head; the same at every call.
+        attributes: the resolved value of every attribute of the schema.
+    """
+
+    skin: SkinTemperature
+    layers: list[Layer]
+    hair: list[Strands]
+    facial_hair: FacialHair
+    background: Callable[[tuple[int, int]], Floats]
+    attributes: dict[str, str]
+
+
+def resolve_attributes(head: Head, attributes: Mapping[str, str | None]) -> dict[str, str]:
+    """A value for every attribute: the given ones; else hairstyle and beard of the identity and no accessory.
+
+    Raises:
+        UsageError: an attribute or value does not exist, is not available yet, or does not suit the identity.
+    """
+    if unknown := set(attributes) - set(ATTRIBUTES):
+        raise UsageError(f"no such attribute: {', '.join(sorted(unknown))}; allowed: {', '.join(ATTRIBUTES)}")
+    resolved = {}
+    for name, allowed in ATTRIBUTES.items():
+        value = attributes.get(name)
+        value = head.traits.get(name, "none") if value is None else value
+        drawn = [a for a in allowed if a not in _NOT_AVAILABLE.get(name, ())]
+        if value not in allowed:
+            raise UsageError(f"{name} is {value!r}; allowed: {', '.join(drawn)}")
+        if value not in drawn:
+            raise UsageError(f"{name} {value!r} is not available in the phantom engine; allowed: {', '.join(drawn)}")
+        resolved[name] = value
+    if resolved["beard"] != "none" and head.gender != "male":
+        raise UsageError(f"beard is {resolved['beard']!r} on a {head.gender} subject; allowed: none; choose a male subject")
+    return resolved
+
+
+def dress(
+    head: Head, subject: Subject, attributes: Mapping[str, str | None], ambient: float, item: int
+) -> Appearance:
+    """The appearance of ``head`` in item number ``item`` of its subject.
+
+    Thermal pattern, hair and beard are the identity's; level of the session, garment, glasses and room are the item's.
+    No feature draws from another's stream: another hairstyle leaves the face as it is.
+
+    Args:
+        head: `identity.make_head` of ``subject``.
+        attributes: values of `ATTRIBUTES`; what is missing or None is the identity's own, or no accessory.
+        ambient: air temperature, °C.
+
+    Raises:
+        UsageError: see `resolve_attributes`.
+    """
+    chosen = resolve_attributes(head, attributes)
+
+    def rng(stream: str, number: int) -> np.random.Generator:
+        return np.random.default_rng(seed_sequence(subject.seed, subject.index, stream, number))
+
+    bare = skin_temperature(head, rng("thermal", 0), rng("session", item), ambient)
+    path = (subject.seed, subject.index)
+    hairline = _hairline(head, path)
+    style = hair_style(chosen["hairstyle"])
+    facial, skin = _facial_hair(head, path, chosen["beard"]).on(bare)
+    skin = scalp_temperature(head, hairline, skin, style.insulation if style else 0.0, ambient, rng("hair", _SCALP))
+    grown = _grown(head, path, chosen["hairstyle"])
+
+    layers = make_garment(head, bare, ambient, rng("garment", item))
+    if chosen["glasses"] == "glasses":
+        layers += make_glasses(head, bare, ambient, rng("accessories", item))
+
+    def background(shape: tuple[int, int]) -> Floats:
+        return background_temperature(shape, ambient, rng("background", item))
+
+    hair = hair_strands(head, grown, hairline, bare, ambient) if grown else []
+    return Appearance(skin, layers, hair, facial, background, chosen)
+
+
+# An identity's hair does not change between its items: grown once, then kept for the items that follow.
+
+
+@lru_cache(maxsize=2)
+def _hairline(head: Head, path: tuple[int, int]) -> Hairline:
+    return draw_hairline(head, np.random.default_rng(seed_sequence(*path, "hair", _HAIRLINE)))
+
+
+@lru_cache(maxsize=2)
+def _grown(head: Head, path: tuple[int, int], style: str) -> GrownHair | None:
+    return grow_hair(head, _hairline(head, path), style, np.random.default_rng(seed_sequence(*path, "hair", _HAIR)))
+
+
+@lru_cache(maxsize=4)
+def _facial_hair(head: Head, path: tuple[int, int], beard: str) -> FacialHair:
+    return make_facial_hair(head, beard, np.random.default_rng(seed_sequence(*path, "hair", _FACIAL_HAIR)))

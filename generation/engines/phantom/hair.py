@@ -1,0 +1,244 @@
+"""Hairstyles: strands grown once an identity in the rest pose, and their temperature in a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import SEGMENTS
+from thermvision.generation.engines.phantom.anatomy import anatomy
+from thermvision.generation.engines.phantom.fields import random_field, smoothstep
+from thermvision.generation.engines.phantom.hair_shell import Growth, face_keepout, make_shell, march, released
+from thermvision.generation.engines.phantom.hairline import Hairline, hair_level
+from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
+from thermvision.generation.engines.phantom.scatter import scatter
+from thermvision.generation.engines.phantom.thermal import SkinTemperature
+
+HAIR = SEGMENTS.index("hair")
+
+# roots (N, 3), 0 at the sides .. 1 on top (N,), position of the parting in metres -> directions (N, 3)
+Flow = Callable[[Floats, Floats, float], Floats]
+
+
+def _columns(*columns: Floats | float) -> Floats:
+    return np.stack(np.broadcast_arrays(*columns), -1).astype(np.float64)
+
+
+def _mixed(top: Floats, crown: Floats, sides: Floats) -> Floats:
+    return top[:, None] * crown + (1 - top[:, None]) * sides
+
+
+def _forward(roots: Floats, top: Floats, parting: float) -> Floats:
+    return np.tile([0.0, -0.3, 0.7], (len(roots), 1))
+
+
+def _swept(roots: Floats, top: Floats, parting: float) -> Floats:
+    """Short: to one side on top, forward before the crown and back behind it."""
+    lean = 0.6 * np.sign(parting)
+    return _mixed(top, _columns(lean, 0.0, 0.55 - 1.05 * smoothstep(roots[:, 2], 0.02, -0.02)), _sides(roots))
+
+
+def _parted(roots: Floats, top: Floats, parting: float) -> Floats:
+    """Combed away from a parting: to both sides of one off the middle, else all to one side."""
+    away = np.tanh((roots[:, 0] - parting) / 0.004) if abs(parting) > 0.0201 else np.sign(parting)
+    return _mixed(top, _columns(away, 0.0, 0.12 - 0.42 * smoothstep(roots[:, 2], 0.05, 0.01)), _sides(roots))
+
+
+def _back(roots: Floats, top: Floats, parting: float) -> Floats:
+    return _columns(-2 * roots[:, 0], 0.1, -1.0)
+
+
+def _falling(roots: Floats, top: Floats, parting: float) -> Floats:
+    """Long hair: from the parting outward and a little back, then down."""
+    crown = _columns(np.tanh((roots[:, 0] - parting) / 0.004), 0.0, -0.25)
+    return _mixed(top, crown, _sides(roots))
+
+
+def _sides(roots: Floats) -> Floats:
+    return np.tile([0.0, -1.0, -0.4], (len(roots), 1))
+
+
+@dataclass(frozen=True)
+class HairStyle:
+    """How one style grows.
+
+    Attributes:
+        strands, points: number of strands and of points along each.
+        length: metres on top; ``sides`` is the factor at the sides.
+        lift: how much roots stand up.
+        gravity, jitter, hug: see `Growth`.
+        layer: metres, height of the outermost hair above the head.
+        flow: direction of growth at the root.
+        clumping: 0..1, how far tips gather into locks.
+        insulation: 0..1, the scalp's way from skin to outer hair.
+        half_width: metres at the root.
+        parted: flows around the face.
+        gathered: tied at the back of the head.
+    """
+
+    strands: int
+    points: int
+    length: float
+    lift: float
+    gravity: float
+    jitter: float
+    layer: float
+    hug: float
+    flow: Flow
+    sides: float = 1.0
+    clumping: float = 0.0
+    insulation: float = 0.6
+    half_width: float = 0.00013
+    parted: bool = False
+    gathered: bool = False
+
+
+HAIR_STYLES: dict[str, HairStyle] = {
+    "buzz": HairStyle(26000, 3, 0.005, 0.9, 0.0, 0.10, 0.006, 0.0, _forward, insulation=0.14, half_width=0.00012),
+    "crew": HairStyle(34000, 5, 0.016, 0.8, 0.02, 0.14, 0.014, 0.3, _forward, 0.35, 0.25, 0.4),
+    "short": HairStyle(44000, 8, 0.036, 0.35, 0.05, 0.12, 0.014, 0.85, _swept, 0.35, 0.5),
+    "side": HairStyle(44000, 12, 0.075, 0.35, 0.10, 0.09, 0.020, 0.85, _parted, 0.35, 0.55),
+    "back": HairStyle(34000, 16, 0.17, 0.12, 0.0, 0.04, 0.010, 0.85, _back, clumping=0.15, gathered=True),
+    "bob": HairStyle(40000, 24, 0.25, 0.2, 0.2, 0.05, 0.016, 0.85, _falling, clumping=0.5, parted=True),
+    "long": HairStyle(40000, 34, 0.40, 0.2, 0.2, 0.045, 0.016, 0.85, _falling, clumping=0.5, parted=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GrownHair:
+    """The hair of an identity at rest, before it has a temperature.
+
+    Attributes:
+        points: (N, K, 3) metres.
+        height: (N, K) metres above the head.
+        thickness: (N,) 0..1 of the hair around the root.
+        lock: (N,) zero mean, unit RMS; shared by neighbouring strands.
+        tone: (N,) zero mean; a strand's own.
+        chill: kelvin by which free ends are cooler.
+        half_width: (N,) metres.
+    """
+
+    points: Floats
+    height: Floats
+    thickness: Floats
+    lock: Floats
+    tone: Floats
+    chill: float
+    half_width: Floats
+
+
+def hair_style(style: str) -> HairStyle | None:
+    """The entry of `HAIR_STYLES`, None for "bald".
+
+    Raises:
+        UsageError: there is no such style.
+    """
+    if style == "bald":
+        return None
+    if style not in HAIR_STYLES:
+        raise UsageError(f"hairstyle {style!r} is not available; allowed: bald, {', '.join(HAIR_STYLES)}")
+    return HAIR_STYLES[style]
+
+
+def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generator) -> GrownHair | None:
+    """Grow a hairstyle on an identity at rest; None for "bald".
+
+    Raises:
+        UsageError: there is no such style.
+    """
+    kind = hair_style(style)
+    if kind is None:
+        return None
+    place = anatomy(head.topology)
+    # squared: the rim of the hair is sparse, skin shows between its roots
+    density = np.clip(hairline.inside / 0.022, 0, 1) ** 1.3
+    roots = scatter(head, density, kind.strands, rng)
+    points, normals = roots.of(head.rest), roots.of(head.rest_normals)
+    thickness = np.clip(roots.of(hairline.thickness), 0, 1)
+    crown = head.landmarks[27, 1]
+    top = smoothstep(points[:, 1], crown + 0.045, crown + 0.085)
+
+    parting = float(rng.uniform(-0.02, 0.02) if rng.random() < 0.7 else rng.uniform(0.021, 0.03) * rng.choice([-1, 1]))
+    clumps = 0.3 * random_field(rng, 0.012)(points)[:, None] * np.array([1.0, 0.35, 0.85])
+    aim = kind.flow(points, top, parting) + clumps + rng.normal(0, 0.12, points.shape)
+    along = aim - np.sum(aim * normals, axis=1, keepdims=True) * normals
+    # hair of the rim lies flatter and is shorter
+    rim = 0.45 + 0.55 * smoothstep(thickness, 0.0, 0.7)
+    directions = _unit(_unit(along) + kind.lift * rim[:, None] * normals)
+    length = kind.length * rng.uniform(0.72, 1.1, len(points)) * (kind.sides + (1 - kind.sides) * top)
+    if not (kind.parted or kind.gathered):
+        length *= rim
+    layer = rng.uniform(0.25, 1, len(points)) * kind.layer * rim
+
+    growth = Growth(kind.gravity, kind.jitter, kind.hug, kind.parted, _knot(head, rng) if kind.gathered else None)
+    shell = make_shell(head)
+    strands, height = march(shell, head, points, directions, length, layer, kind.points, growth, rng)
+    if kind.clumping:
+        strands = _clumped(strands, place.points[27, 1], kind, rng)
+    keep, strands = _kept(head, strands, kind)
+    lock = random_field(rng, 0.008, 2)(points)
+    tone = rng.normal(0, 0.28, len(points))
+    width = kind.half_width * rng.uniform(0.75, 1.15, len(points)) * (0.7 + 0.3 * rim)
+    chill = float(rng.uniform(0.8, 2.0))
+    return GrownHair(
+        strands[keep], height[keep], thickness[keep], lock[keep], tone[keep], chill, width[keep]
+    )
+
+
+def hair_strands(head: Head, hair: GrownHair, hairline: Hairline, skin: SkinTemperature, ambient: float) -> list[Strands]:
+    """Strands with their temperature in °C: near the skin's at the root, near the air's outside, warmer where hair is thin."""
+    level = hair_level(hairline, skin, ambient)
+    outer = level + 0.5 * (1 - hair.thickness) * (skin.base - 1.0 - level)
+    root = skin.base - 0.9 - 1.1 * hair.thickness
+    buried = np.exp(-np.clip(hair.height, 0, 1) / 0.0028)
+    temperature = outer[:, None] + (root - outer)[:, None] * buried
+    temperature = temperature + (0.55 * hair.lock + hair.tone)[:, None] * (1 - 0.5 * buried)
+    temperature -= 1.2 * np.clip(hair.height - 0.01, 0, 0.03) / 0.03
+    temperature -= hair.chill * released(head, hair.points)
+    return [Strands(hair.points, temperature, hair.half_width, HAIR, "skin")]
+
+
+def _unit(vectors: Floats) -> Floats:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _knot(head: Head, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Where tied hair meets: behind the head between nose and brow height."""
+    skull = anatomy(head.topology).skin & (head.topology.canonical[:, 1] > anatomy(head.topology).points[30, 1])
+    height = rng.uniform(head.landmarks[30, 1], head.landmarks[24, 1] + 0.03)
+    return (0.0, float(height), float(head.rest[skull, 2].min() - 0.012))
+
+
+def _clumped(strands: Floats, crown: float, kind: HairStyle, rng: np.random.Generator) -> Floats:
+    """Draw tips toward those of nearby guide strands: hair falls in locks, not as a brush."""
+    n, count = strands.shape[:2]
+    guides = rng.choice(n, max(n // 70, 1), replace=False)
+    # compared where they end up, so that strands of both sides of the parting never share a lock
+    shape = np.concatenate([strands[:, 0], strands[:, count // 2], strands[:, -1]], 1)
+    _, nearest = cKDTree(shape[guides]).query(shape)
+    guide = strands[guides[nearest]]
+    offset = strands[:, :1] - guide[:, :1]
+    pull = kind.clumping * rng.uniform(0.4, 1.0, (n, 1)) * np.linspace(0, 1, count) ** 1.5
+    return strands + pull[..., None] * (guide + 0.35 * offset - strands)
+
+
+def _kept(head: Head, strands: Floats, kind: HairStyle) -> tuple[np.ndarray, Floats]:
+    """Which strands stay; short hair that would hang before the face is cut where it enters it."""
+    blocked = face_keepout(head, strands)
+    points = head.landmarks
+    if kind.parted or kind.gathered:
+        gone = blocked.any(1) | (strands[..., 2] > points[30, 2] + 0.03).any(1)
+        if kind.gathered:
+            x, y, z = np.moveaxis(strands, -1, 0)
+            loose = (z > points[16, 2] + 0.015) & (y < points[27, 1])
+            loose |= (np.abs(x) > np.abs(points[16, 0]) + 0.028) | (y < points[48, 1] - 0.03)
+            gone |= loose.any(1)
+        return ~gone, strands
+    count = strands.shape[1]
+    last = np.where(blocked.any(1), blocked.argmax(1) - 1, count - 1)
+    cut = np.take_along_axis(strands, np.minimum(np.arange(count), np.maximum(last, 0)[:, None])[..., None], 1)
+    return last >= 1, cut

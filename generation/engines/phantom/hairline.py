@@ -1,0 +1,77 @@
+"""Where hair grows on the scalp, and the temperature of the scalp beneath it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from thermvision.generation.engines.phantom.anatomy import anatomy
+from thermvision.generation.engines.phantom.fields import random_field, smoothstep
+from thermvision.generation.engines.phantom.layers import Floats, Head
+from thermvision.generation.engines.phantom.thermal import SkinTemperature
+
+# degrees around the head from the midline of the forehead (0) to the nape (180), at which the line's height is given
+_AZIMUTH = (0, 22, 38, 50, 58, 68, 76, 83, 92, 100, 112, 140, 180)
+_BLEND = 0.020  # metres over which bare skin turns into covered scalp
+
+
+@dataclass(frozen=True, eq=False)
+class Hairline:
+    """The part of a head that bears hair.
+
+    Attributes:
+        inside: (n,) metres above the hairline; negative on bare skin.
+        thickness: (n,) 0..1, how much hair there is relative to the crown; thins out toward the line.
+        warmth: 0..1, temperature of the outer hair between air (0) and skin (1).
+    """
+
+    inside: Floats
+    thickness: Floats
+    warmth: float
+
+
+def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
+    """The hairline of an identity, in canonical space. Men's lies higher and may recede at the temples."""
+    place = anatomy(head.topology)
+    points, eye = place.points, place.eye
+    male = head.gender == "male"
+    front = points[27, 1] + rng.uniform(0.060, 0.074) + (rng.uniform(-0.002, 0.010) if male else 0.0)
+    recession = rng.uniform(0, 0.020) if male else rng.uniform(0, 0.006)
+    sideburn = rng.uniform(-0.045, -0.012) if male else -0.012
+    warmth = float(rng.uniform(0.42, 0.66))
+
+    heights = (
+        front, front - 0.001, front + recession, front - 0.008, points[24, 1] + 0.022, eye[1] + 0.016, eye[1] + 0.006,
+        eye[1] + sideburn, eye[1] + sideburn, eye[1] + 0.010, points[30, 1], points[48, 1] + 0.002, points[48, 1] - 0.014,
+    )  # fmt: skip
+    x, y, z = head.topology.canonical.T
+    azimuth = np.degrees(np.arctan2(np.abs(x), z - (points[16, 2] - 0.004)))
+    # 0.8: the scalp slopes, so height above the line overstates the distance along the skin
+    inside = 0.8 * (y - np.interp(azimuth, _AZIMUTH, heights))
+    # a line has no corners and is never ruled: it wanders by centimetres and frays by millimetres
+    inside += 0.0022 * random_field(rng, 0.007)(head.topology.canonical)
+    inside += 0.0020 * random_field(rng, 0.022)(head.topology.canonical)
+    inside[(head.topology.ear > 0.05) | ~place.skin] = -1.0
+    return Hairline(inside, smoothstep(inside, -0.002, 0.032), warmth)
+
+
+def hair_level(hairline: Hairline, skin: SkinTemperature, ambient: float) -> float:
+    """Temperature of the outer hair, °C."""
+    return ambient + (skin.base - ambient) * hairline.warmth
+
+
+def scalp_temperature(
+    head: Head, hairline: Hairline, skin: SkinTemperature, insulation: float, ambient: float, rng: np.random.Generator
+) -> SkinTemperature:
+    """The skin with the scalp beneath hair (``insulation`` 0..1 of the way to the hair's own level) or shaved.
+
+    A shaved scalp (``insulation`` 0) is a little cooler than the forehead and uneven. Skin outside the hairline keeps
+    its temperature to the last bit.
+    """
+    scalp = smoothstep(hairline.inside, 0.0, _BLEND)
+    if insulation == 0:
+        uneven = 0.35 * random_field(rng, 0.014)(head.topology.canonical)
+        return skin.changed(skin.temperature - scalp * (0.5 - uneven))
+    covered = skin.base + insulation * (hair_level(hairline, skin, ambient) - skin.base)
+    return skin.changed(np.where(scalp > 0, skin.temperature + scalp * (covered - skin.temperature), skin.temperature))

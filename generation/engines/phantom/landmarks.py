@@ -1,0 +1,156 @@
+"""The 68 landmarks of a posed head: where they project, the jaw of the visible outline, and what hides them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.schema import OBJECT_OCCLUDED, OUTSIDE, SEGMENTS, SELF_OCCLUDED, VISIBLE
+from thermvision.generation.engines.phantom.layers import Floats, HeadTopology
+from thermvision.generation.engines.phantom.topology import load_topology
+
+JAW = 17  # the first landmarks run from the subject's right ear over the chin (8) to the left ear
+TOLERANCE = 0.006  # metres a landmark may lie behind what is seen
+_INNER_SHARE = 0.30  # the outline of the cheek is looked for no nearer to the midline than this share of the landmark
+# degrees of yaw between which the far jaw leaves the bone for the outline
+_YAW_START, _YAW_FULL = 8.0, 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Pinhole view of the square sensor window.
+
+    World point (x, y, z) is seen at u = window / 2 + focal (x - eye_x) / d, v = window / 2 - focal (y - eye_y) / d
+    with depth d = eye_z - z, in continuous pixel coordinates.
+
+    Attributes:
+        eye: (3,) position of the lens, metres, in the head's axes; it looks along -z.
+        focal: pixels.
+        window: side in pixels.
+    """
+
+    eye: Floats
+    focal: float
+    window: int
+
+    def project(self, points: Floats) -> Floats:
+        """Window coordinates (..., 2) of world points (..., 3)."""
+        centred = points - self.eye
+        depth = -centred[..., 2:]
+        uv: Floats = self.window / 2 + self.focal * centred[..., :2] * np.array([1.0, -1.0]) / depth
+        return uv
+
+    def camera_axes(self, points: Floats) -> Floats:
+        """World points (..., 3) in camera axes: x right, y down, z along the optical axis, metres from the lens."""
+        return (points - self.eye) * np.array([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Parallel:
+    """Points on mesh edges at one canonical height between jaw and cheek: start, end (m,) rows and position (m,)."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    share: Floats
+
+    def points(self, surface: Floats) -> Floats:
+        found: Floats = surface[self.start] * (1 - self.share)[:, None] + surface[self.end] * self.share[:, None]
+        return found
+
+
+def _mesh_edges(topology: HeadTopology) -> NDArray[np.int64]:
+    triangles = topology.triangles[(topology.label[topology.triangles] == SEGMENTS.index("skin")).all(1)]
+    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    unique: NDArray[np.int64] = np.unique(edges, axis=0).astype(np.int64)
+    return unique
+
+
+@lru_cache(1)
+def _parallels() -> tuple[_Parallel, ...]:
+    """The line of each jaw landmark along which it slides to the outline ("landmark marching", Zhu et al. 2015)."""
+    topology = load_topology()
+    shape, normals = topology.canonical, topology.canonical_normals
+    edges = _mesh_edges(topology)
+    edges = edges[(topology.ear[edges] < 0.02).all(1)]
+    lines = []
+    for k in range(JAW):
+        mark = shape[topology.landmarks[k]]
+        side = np.sign(mark[0]) or 1.0
+        a, b = shape[edges[:, 0], 1] - mark[1], shape[edges[:, 1], 1] - mark[1]
+        crossing = edges[(a * b < 0)]
+        start, end = crossing.T
+        share = (mark[1] - shape[start, 1]) / (shape[end, 1] - shape[start, 1])
+        point = shape[start] * (1 - share)[:, None] + shape[end] * share[:, None]
+        across = point[:, 0] * side
+        # outward-facing skin in front of the landmark; inside the mouth and nose normals point elsewhere
+        outside = (normals[start] * np.stack([0 * share + side, 0 * share, 0 * share + 0.6], 1)).sum(1) > 0.15
+        keep = outside & (across > _INNER_SHARE * abs(mark[0])) & (point[:, 2] > mark[2] + 1e-4)
+        keep &= across > 0.004
+        lines.append(_Parallel(start[keep], end[keep], share[keep]))
+    return tuple(lines)
+
+
+def outline_landmarks(surface: Floats, landmarks: Floats, head_pose: NDArray[np.float64], view: View) -> Floats:
+    """World positions (68, 3) of the 2-D landmarks: the jaw on the far side slides to the visible outline.
+
+    A jaw point on the side turned away goes to the point of its own height line that projects outermost. Frontal
+    views keep the anatomical points.
+
+    Args:
+        surface: (n, 3) posed head.
+        landmarks: (68, 3) posed anatomical points.
+        head_pose: (3,) yaw, pitch, roll in degrees.
+        view: the camera.
+    """
+    moved = landmarks.copy()
+    yaw, _, roll = np.deg2rad(head_pose)
+    amount = np.clip((abs(head_pose[0]) - _YAW_START) / (_YAW_FULL - _YAW_START), 0, 1)
+    amount = amount * amount * (3 - 2 * amount)
+    if amount == 0:
+        return moved
+    side = 1.0 if yaw > 0 else -1.0
+    outward = side * np.array([np.cos(roll), np.sin(roll)])
+    for k, line in enumerate(_parallels()):
+        far = (k - 8) * side > 0  # landmarks 9..16 are on the subject's left, +x
+        if not far or not len(line.share):
+            continue
+        points = line.points(surface)
+        reach = view.project(points) @ outward
+        best = int(np.argmax(reach))
+        if reach[best] > view.project(landmarks[k]) @ outward:
+            moved[k] = landmarks[k] + amount * (points[best] - landmarks[k])
+    return moved
+
+
+def _seen(points: Floats, uv: Floats, depth: NDArray[np.float32], samples: int, view: View) -> NDArray[np.bool_]:
+    """Whether points (m, 3) are at most `TOLERANCE` behind the farthest of 3 x 3 neighbouring samples."""
+    height = depth.shape[0]
+    at = np.clip((uv * samples).astype(int), 2, height - 3)
+    around = [depth[at[:, 1] + i, at[:, 0] + j] for i in (-2, 0, 2) for j in (-2, 0, 2)]
+    seen: NDArray[np.bool_] = view.eye[2] - points[:, 2] < np.max(around, axis=0) + TOLERANCE
+    return seen
+
+
+class LandmarkVisibility:
+    """States of landmarks, taken from the z-buffer once with the bare head in it and once with everything."""
+
+    def __init__(self, points: Floats, view: View, samples: int) -> None:
+        """``points`` (68, 3) posed, in world axes; ``samples`` a pixel of the z-buffer along each axis."""
+        self._points, self._view, self._samples = points, view, samples
+        self._uv = view.project(points)
+        self._bare = np.ones(len(points), bool)
+
+    def see_head(self, depth: NDArray[np.float32]) -> None:
+        """Note which landmarks the bare head itself hides."""
+        self._bare = _seen(self._points, self._uv, depth, self._samples, self._view)
+
+    def states(self, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(68,) uint8: 0 outside the frame, 1 self-occluded, 2 occluded by an object or hair, 3 visible."""
+        everything = _seen(self._points, self._uv, depth, self._samples, self._view)
+        inside = ((self._uv >= 0) & (self._uv < self._view.window)).all(1)
+        states = np.where(everything, VISIBLE, OBJECT_OCCLUDED)
+        states = np.where(self._bare, states, SELF_OCCLUDED)
+        return np.where(inside, states, OUTSIDE).astype(np.uint8)

@@ -1,0 +1,200 @@
+"""A recipe to specs: who is made, which item of whom, and in which shard it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count, cycle, islice
+from typing import Any
+
+from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import CATEGORIES, CONFIGS, GENDERS, SEQUENCES, SPLITS, features
+from thermvision.curation.assembly import fingerprint
+from thermvision.curation.release import Identity
+from thermvision.curation.runners import Job
+from thermvision.curation.splits import split_of
+from thermvision.curation.video import encoder_settings
+from thermvision.generation.engines import Engine
+from thermvision.generation.recipe import Recipe
+from thermvision.generation.specs import ClipSpec, StillSpec, Subject
+
+# An item's number below its subject, part of its seed path: more stills of one category must not change another.
+ITEMS_A_CATEGORY = 100_000
+# measured on 512 x 512 phantom releases; they only serve the estimate of a dry run
+BYTES_A_CLIP_PIXEL, BYTES_A_STILL_PIXEL, BYTES_A_RADIOMETRIC_PIXEL = 0.06, 0.5, 2.2
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """Items rendered together: their clips or stills, and their rows of `frames` and `radiometric`.
+
+    ``number`` counts the shards of ``config`` and ``split``; ``row_number`` counts over all configs, for the rows
+    that items of every kind share.
+    """
+
+    config: str
+    split: str
+    version: str
+    number: int
+    row_number: int
+    items: tuple[ClipSpec | StillSpec, ...]
+    identities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a recipe makes, in a fixed order."""
+
+    recipe: Recipe
+    identities: tuple[Identity, ...]
+    shards: tuple[ShardSpec, ...]
+
+    @property
+    def clips(self) -> list[ClipSpec]:
+        """All clips."""
+        return [i for s in self.shards for i in s.items if isinstance(i, ClipSpec)]
+
+    @property
+    def stills(self) -> list[StillSpec]:
+        """All stills."""
+        return [i for s in self.shards for i in s.items if isinstance(i, StillSpec)]
+
+    @property
+    def frames(self) -> int:
+        """Frames to render."""
+        return sum(map(frames_of, (i for s in self.shards for i in s.items)))
+
+    @property
+    def estimated_bytes(self) -> int:
+        """About how large the release will be."""
+        total = 0.0
+        for item in (*self.clips, *self.stills):
+            pixels = item.size**2
+            kept = len(radiometric_frames(item)) if isinstance(item, ClipSpec) else int(item.radiometric)
+            rate = BYTES_A_CLIP_PIXEL if isinstance(item, ClipSpec) else BYTES_A_STILL_PIXEL
+            total += pixels * frames_of(item) * rate + pixels * 0.35 * kept * BYTES_A_RADIOMETRIC_PIXEL
+        return int(total)
+
+
+def frames_of(item: ClipSpec | StillSpec) -> int:
+    """Frames of an item."""
+    return item.num_frames if isinstance(item, ClipSpec) else 1
+
+
+def radiometric_frames(spec: ClipSpec) -> range:
+    """Which frames of a clip are kept as 16-bit measurement."""
+    return range(0, spec.num_frames, spec.radiometric_every) if spec.radiometric_every else range(0)
+
+
+def make_subjects(recipe: Recipe) -> list[Subject]:
+    """The recipe's subjects, genders by turns, so that a limited build has both."""
+    left = {g: getattr(recipe.subjects, g) for g in GENDERS}
+    subjects: list[Subject] = []
+    for gender in cycle(GENDERS):
+        if not any(left.values()):
+            return subjects
+        if left[gender]:
+            left[gender] -= 1
+            index = recipe.subjects.first + len(subjects)
+            subjects.append(Subject(f"P_{index:06d}", index, gender, recipe.seed))
+    raise AssertionError("unreachable: cycle does not end")
+
+
+def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = None) -> Plan:
+    """Deal the recipe into shards. ``limit``: at most that many clips and that many stills.
+
+    Raises:
+        UsageError: an engine cannot make what the recipe asks for; every such case is named.
+    """
+    subjects = make_subjects(recipe)
+    ordinal = {g: count() for g in GENDERS}
+    identities = tuple(
+        Identity(subject_id=s.subject_id, gender=s.gender, split=split_of(s.gender, next(ordinal[s.gender])))
+        for s in subjects
+    )
+    clips = list(islice(_clips(recipe, subjects, engines[recipe.clips.engine]), limit))
+    stills = list(islice(_stills(recipe, subjects, engines[recipe.stills.engine]), limit))
+    split = {i.subject_id: i.split for i in identities}
+    names = tuple(i.subject_id for i in identities)
+    shards: list[ShardSpec] = []
+    rows = {s: count() for s in SPLITS}
+    groups = [("video", clips, recipe.shards.clips)]
+    groups += [(c, [s for s in stills if s.category == c], recipe.shards.stills) for c in CATEGORIES]
+    for config, items, size in groups:
+        for name in SPLITS:
+            chosen = [i for i in items if split[i.subject.subject_id] == name]
+            for number, start in enumerate(range(0, len(chosen), size)):
+                batch = tuple(chosen[start : start + size])
+                shards.append(ShardSpec(config, name, recipe.version, number, next(rows[name]), batch, names))
+    return Plan(recipe, identities, tuple(shards))
+
+
+def _clips(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iterator[ClipSpec]:
+    table = recipe.clips
+    wanted = [s for s in SEQUENCES if getattr(table, s)]
+    if refused := [f"{s.subject_id}: {why}" for s in subjects for q in wanted if (why := engine.check(s, q))]:
+        raise UsageError(f"engine {table.engine} cannot make these clips: {'; '.join(refused)}; set them to 0")
+    for subject in subjects:
+        for sequence in wanted:
+            number = SEQUENCES.index(sequence) + 1
+            yield ClipSpec(
+                item_id=f"{subject.subject_id}_S{number}",
+                subject=subject,
+                engine=table.engine,
+                sequence=sequence,
+                item=number,
+                num_frames=getattr(table, sequence),
+                fps=float(table.fps),
+                size=table.size,
+                radiometric_every=recipe.radiometric.clip_every,
+            )
+
+
+def _stills(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iterator[StillSpec]:
+    dealt: list[StillSpec] = []
+    for place, category in enumerate(CATEGORIES):
+        table = getattr(recipe.stills, category)
+        asked = [s for s in subjects if table.gender in ("any", s.gender)]
+        able = [s for s in asked if engine.check(s, category) is None]
+        if table.count and (not able or (table.gender != "any" and len(able) < len(asked))):
+            why = next(w for s in asked if (w := engine.check(s, category)))
+            raise UsageError(f"stills.{category}: engine {recipe.stills.engine} cannot make it of these subjects: {why}")
+        for number in range(table.count):
+            subject, turn = able[number % len(able)], number // len(able)
+            dealt.append(
+                StillSpec(
+                    item_id=f"{subject.subject_id}_{category}_{turn:03d}",
+                    subject=subject,
+                    engine=recipe.stills.engine,
+                    category=category,
+                    item=(place + 1) * ITEMS_A_CATEGORY + turn,
+                    size=recipe.stills.size,
+                    radiometric=recipe.radiometric.stills,
+                )
+            )
+    # by turns over the categories, so that a limited build shows each
+    turns = {c: count() for c in CATEGORIES}
+    yield from sorted(dealt, key=lambda s: (next(turns[s.category]), CATEGORIES.index(s.category)))
+
+
+def make_jobs(plan: Plan, engines: dict[str, Engine], software: dict[str, str]) -> list[Job]:
+    """Jobs of a plan; the fingerprint of each covers everything that determines the bytes of its shards."""
+    models = {name: engine.model_digests() for name, engine in engines.items()}
+    schemas = {c: str(features(c)) for c in CONFIGS}
+    jobs = []
+    for shard in plan.shards:
+        described: dict[str, Any] = asdict(shard)
+        described["items"] = [asdict(item) for item in shard.items]
+        name = shard.items[0].engine
+        basis = {
+            "shard": described,
+            "engine": engines[name].engine_id,
+            "models": models[name],
+            "schema": schemas,
+            "encoder": encoder_settings(),
+            "software": software,
+        }
+        key = f"{shard.config}-{shard.split}-{shard.number:05d}"
+        items = tuple(item.item_id for item in shard.items)
+        jobs.append(Job(key, fingerprint(basis), items, sum(map(frames_of, shard.items)), shard))
+    return jobs

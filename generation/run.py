@@ -1,0 +1,191 @@
+"""One shard: render its items and write its files. The same job gives the same bytes, wherever it runs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, OutputError
+from thermvision.annotations.schema import (
+    CATEGORIES,
+    GENDERS,
+    SEQUENCES,
+    FrameAnnotation,
+    attribute_columns,
+    clip_columns,
+    frame_columns,
+)
+from thermvision.curation.assembly import fingerprint
+from thermvision.curation.pack import write_shard
+from thermvision.curation.release import Failed
+from thermvision.curation.runners import Advance, Job, Outcome
+from thermvision.curation.store import canonical_json
+from thermvision.curation.video import encode_faithful, encoder_settings
+from thermvision.generation.engines import Engine, get_engine
+from thermvision.generation.plan import ShardSpec
+from thermvision.generation.specs import Clip, ClipSpec, Radiometry, Still, StillSpec
+
+PNG_LEVEL = 4
+Rows = dict[str, list[dict[str, Any]]]
+_NOT_ABOUT_ONE_ITEM = (OutputError, MissingDependencyError, MemoryError)
+
+engine_of = functools.cache(get_engine)
+
+
+@functools.cache
+def _models_digest(name: str) -> str:
+    return fingerprint(engine_of(name).model_digests())
+
+
+def run_shard(root: Path, job: Job, advance: Advance) -> Outcome:
+    """Render the items of ``job`` and write their shards below ``root``.
+
+    An item that cannot be made is reported in the outcome; the others are still made.
+    """
+    spec: ShardSpec = job.payload
+    rows: Rows = {spec.config: [], "frames": [], "radiometric": []}
+    failed = []
+    for item in spec.items:
+        try:
+            made = _rows_of(item, spec, advance)
+        except _NOT_ABOUT_ONE_ITEM:
+            raise
+        except Exception as error:  # one broken item must not cost the others
+            code = "damaged-input" if isinstance(error, DamagedInputError) else "engine"
+            failed.append(Failed(item_id=item.item_id, code=code, reason=f"{type(error).__name__}: {error}"[:2000]))
+            continue
+        for config, found in made.items():
+            rows[config].extend(found)
+    shards = []
+    for config, found in rows.items():
+        if found:
+            number = spec.number if config == spec.config else spec.row_number
+            place = (root, config, spec.split, spec.version, number)
+            shards.append(write_shard(*place, found, spec.identities, job.fingerprint))
+    return Outcome(tuple(shards), tuple(failed))
+
+
+def _rows_of(item: ClipSpec | StillSpec, shard: ShardSpec, advance: Advance) -> Rows:
+    engine = engine_of(item.engine)
+    subject = {
+        "subject_id": item.subject.subject_id,
+        "identity": shard.identities.index(item.subject.subject_id),
+        "gender": GENDERS.index(item.subject.gender),
+    }
+    if isinstance(item, ClipSpec):
+        return _clip_rows(engine, engine.render(item, advance), subject)
+    return _still_rows(engine, engine.render(item, advance), subject)
+
+
+def _clip_rows(engine: Engine, clip: Clip, subject: Mapping[str, Any]) -> Rows:
+    spec = clip.spec
+    video, crf = encode_faithful(clip.frames, spec.fps)
+    height, width = clip.frames.shape[1:]
+    shared = {**subject, "sequence": SEQUENCES.index(spec.sequence)}
+    size = {"width": width, "height": height}
+    closing = {**attribute_columns(clip.attributes), "annotation_source": clip.annotations[0].source}
+    provenance = _provenance(engine, clip, pixels_digest(clip.frames), encoder_settings(crf))
+    row = {
+        "video": {"bytes": video, "path": f"{spec.item_id}.mp4"},
+        "clip_id": spec.item_id,
+        **shared,
+        "fps": spec.fps,
+        "num_frames": len(clip.frames),
+        **size,
+        **clip_columns(clip.annotations),
+        **closing,
+        "provenance": provenance,
+    }
+    frames = [
+        {"item_id": spec.item_id, "frame_index": n, **shared, "category": None, **size, **frame_columns(a), **closing}
+        for n, a in enumerate(clip.annotations)
+    ]
+    identified = {"item_id": spec.item_id, **shared, "category": None}
+    rows = _radiometric_rows(clip.radiometry, identified, clip.annotations, closing, provenance)
+    return {"video": [row], "frames": frames, "radiometric": rows}
+
+
+def _still_rows(engine: Engine, still: Still, subject: Mapping[str, Any]) -> Rows:
+    spec = still.spec
+    height, width = still.frame.shape
+    shared = {**subject, "category": CATEGORIES.index(spec.category)}
+    size = {"width": width, "height": height}
+    columns = frame_columns(still.annotation)
+    closing = {**attribute_columns(still.attributes), "annotation_source": still.annotation.source}
+    provenance = _provenance(engine, still, pixels_digest(still.frame), {"codec": "png", "level": PNG_LEVEL})
+    image = {"bytes": encode_png(still.frame), "path": f"{spec.item_id}.png"}
+    row = {"image": image, "image_id": spec.item_id, **shared, **size, **columns, **closing, "provenance": provenance}
+    frame = {"item_id": spec.item_id, "frame_index": 0, **shared, "sequence": None, **size, **columns, **closing}
+    identified = {"item_id": spec.item_id, **shared, "sequence": None}
+    rows = _radiometric_rows(still.radiometry, identified, [still.annotation], closing, provenance)
+    return {spec.category: [row], "frames": [frame], "radiometric": rows}
+
+
+def _radiometric_rows(
+    radiometry: Radiometry | None,
+    identified: Mapping[str, Any],
+    annotations: Sequence[FrameAnnotation],
+    closing: Mapping[str, Any],
+    provenance: str,
+) -> list[dict[str, Any]]:
+    if radiometry is None or not len(radiometry.frame_index):
+        return []
+    truth, item = radiometry.truth, identified["item_id"]
+
+    def images(name: str, frames: NDArray[Any] | None) -> list[dict[str, Any]] | None:
+        if frames is None:
+            return None
+        stem = f"{item}_{name}"
+        named = zip(radiometry.frame_index, frames, strict=True)
+        return [{"bytes": encode_png(f), "path": f"{stem}_{n:04d}.png"} for n, f in named]
+
+    def lists(name: str) -> list[Any] | None:
+        found: list[Any] | None = truth[name].tolist() if name in truth else None
+        return found
+
+    kept = [annotations[int(n)] for n in radiometry.frame_index]
+    row = {
+        "radiometric": images("radiometric", radiometry.frames),
+        **identified,
+        "frame_index": radiometry.frame_index.tolist(),
+        "sensor_to_frame": radiometry.sensor_to_frame.tolist(),
+        "ambient": radiometry.ambient,
+        **clip_columns(kept),
+        **{n: lists(n) for n in ("skin_bbox", "head_bbox", "landmarks_3d", "expression_weights", "region_temperatures")},
+        **{n: images(n, truth.get(n)) for n in ("temperature", "segmentation", "depth")},
+        **closing,
+        "provenance": provenance,
+    }
+    return [row]
+
+
+def encode_png(frame: NDArray[Any]) -> bytes:
+    """PNG bytes of a uint8 or uint16 gray frame (H, W)."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(frame), [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    if not done:
+        raise ValueError(f"a frame of {frame.dtype} {frame.shape} does not encode as PNG; allowed: uint8 or uint16 (H, W)")
+    return data.tobytes()
+
+
+def pixels_digest(frames: NDArray[Any]) -> str:
+    """SHA-256 of raw pixels in C order: the evidence that a regenerated item is the same."""
+    return hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
+
+
+def _provenance(engine: Engine, product: Clip | Still, pixels: str, encoder: Mapping[str, Any]) -> str:
+    return canonical_json({
+        "spec": asdict(product.spec),
+        "engine": engine.engine_id,
+        "resolved": dict(product.engine),
+        "models": _models_digest(product.spec.engine),
+        "encoder": dict(encoder),
+        "raw_pixels_sha256": pixels,
+    })  # fmt: skip

@@ -1,0 +1,117 @@
+"""What is to be made (`Subject`, `ClipSpec`, `StillSpec`) and what an engine gives back (`Clip`, `Still`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.schema import FrameAnnotation
+
+# Streams of `seed_sequence`: one a feature, so that adding a hairstyle never changes a face. Append only.
+STREAMS = ("shape", "thermal", "hair", "accessories", "session", "motion", "noise", "plan", "garment", "background")
+
+
+def seed_sequence(seed: int, subject: int, stream: str, item: int = 0) -> np.random.SeedSequence:
+    """Seed of one feature of one item: the path ``(subject, stream, item)`` below the recipe's seed.
+
+    >>> a = np.random.default_rng(seed_sequence(0, 3, "shape"))
+    >>> b = np.random.default_rng(seed_sequence(0, 3, "hair"))
+    >>> bool(a.random() == b.random())
+    False
+    """
+    return np.random.SeedSequence(entropy=seed, spawn_key=(subject, STREAMS.index(stream), item))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A synthetic identity. ``index`` is its number in the release (the first element of every seed path).
+
+    ``gender`` ("female" or "male") is a parameter of its morphology. ``traits`` fixes what is otherwise
+    drawn from the seed, for example ``{"hairstyle": "short"}``.
+    """
+
+    subject_id: str
+    index: int
+    gender: str
+    seed: int
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StillSpec:
+    """One still: ``item`` is its number below the subject over all categories, part of its seed path."""
+
+    item_id: str
+    subject: Subject
+    engine: str
+    category: str
+    item: int
+    size: int = 512
+    radiometric: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps every k-th 16-bit frame (0: none)."""
+
+    item_id: str
+    subject: Subject
+    engine: str
+    sequence: str
+    item: int
+    num_frames: int
+    fps: float = 30.0
+    size: int = 512
+    radiometric_every: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Radiometry:
+    """16-bit measurement frames on the sensor's own pixel grid, with further ground truth.
+
+    Attributes:
+        frame_index: (K,) which frames of the item these are.
+        frames: (K, h, w) uint16, 100 × kelvin (apparent temperature).
+        sensor_to_frame: (3, 3) float64, sensor pixel coordinates to coordinates of the 8-bit frame.
+        ambient: air temperature, °C.
+        truth: arrays with leading dimension K: ``segmentation`` (K, h, w) uint8, ``depth`` (K, h, w) uint16 in
+            0.1 mm (0: background), ``temperature`` (K, h, w) uint16 100 × kelvin of the object itself,
+            ``skin_bbox`` and ``head_bbox`` (K, 4), ``landmarks_3d`` (K, 68, 3) metres in camera axes,
+            ``expression_weights`` (K, 52), ``region_temperatures`` (K, R) °C (NaN: not in view).
+    """
+
+    frame_index: NDArray[np.int32]
+    frames: NDArray[np.uint16]
+    sensor_to_frame: NDArray[np.float64]
+    ambient: float
+    truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered clip: ``frames`` (N, H, W) uint8, one annotation a frame, attributes, what made it."""
+
+    spec: ClipSpec
+    frames: NDArray[np.uint8]
+    annotations: Sequence[FrameAnnotation]
+    attributes: Mapping[str, str]
+    engine: Mapping[str, Any]
+    radiometry: Radiometry | None = None
+
+
+@dataclass(frozen=True)
+class Still:
+    """A rendered still: ``frame`` (H, W) uint8."""
+
+    spec: StillSpec
+    frame: NDArray[np.uint8]
+    annotation: FrameAnnotation
+    attributes: Mapping[str, str]
+    engine: Mapping[str, Any]
+    radiometry: Radiometry | None = None
