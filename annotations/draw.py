@@ -27,6 +27,7 @@ Colour = tuple[int, int, int]
 
 BOX_COLOUR: Colour = (255, 206, 84)
 EXTRA_BOX_COLOUR: Colour = (150, 150, 165)
+EDGE_COLOUR: Colour = (12, 14, 18)
 STATE_COLOURS: dict[int, Colour] = {
     VISIBLE: (64, 224, 200),
     SELF_OCCLUDED: (255, 140, 66),
@@ -44,6 +45,8 @@ AXIS_COLOURS: tuple[Colour, Colour, Colour] = ((255, 92, 92), (126, 217, 87), (9
 
 _SHIFT = 4  # OpenCV takes fixed-point coordinates with this many fractional bits
 _REFERENCE = 512  # the frame size for which widths and radii below are meant
+_ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 _MAX_COORDINATE = 1e5  # fixed-point overflow beyond; such points are far outside any frame
 
 
@@ -86,14 +89,17 @@ def draw_landmarks(image: Image, landmarks: ArrayLike, state: ArrayLike | None =
     if points.shape != (68, 2) or states.shape != (68,):
         raise ValueError(f"landmarks have shape {points.shape}, states {states.shape}; allowed: (68, 2) and (68,)")
     shade = image.copy()
-    for line in POLYLINES:
-        for a, b in pairwise(line):
-            hidden = min(states[a], states[b])
-            _polyline(shade, points[[a, b]], STATE_COLOURS[int(hidden)], _stroke(image, 1.2))
-    cv2.addWeighted(shade, 0.55, image, 0.45, 0, dst=image)
+    pairs = [pair for line in POLYLINES for pair in pairwise(line)]
+    # a dark edge keeps light lines legible over warm, that is white, skin
+    for extra, edge in ((1.8, True), (0.0, False)):
+        for a, b in pairs:
+            hidden = int(min(states[a], states[b]))
+            colour = EDGE_COLOUR if edge else STATE_COLOURS[hidden]
+            _polyline(shade, points[[a, b]], colour, _stroke(image, 1.2 + extra))
+    cv2.addWeighted(shade, 0.6, image, 0.4, 0, dst=image)
     for point, value in zip(points, states, strict=True):
-        _dot(image, point, 2.9, (12, 14, 18))
-        _dot(image, point, 2.1, STATE_COLOURS[int(value)])
+        _dot(image, point, 3.1, EDGE_COLOUR)
+        _dot(image, point, 2.2, STATE_COLOURS[int(value)])
 
 
 def draw_pose(image: Image, head_pose: ArrayLike, origin: ArrayLike, length: float) -> None:
@@ -106,7 +112,7 @@ def draw_pose(image: Image, head_pose: ArrayLike, origin: ArrayLike, length: flo
     # far ends first: what points at the camera is drawn over what points away
     for axis in np.argsort(rotation[2]):
         tip = start + length * rotation[:2, axis] * (1, -1)
-        for colour, extra in (((12, 14, 18), 2.2), (AXIS_COLOURS[axis], 0.0)):
+        for colour, extra in ((EDGE_COLOUR, 2.2), (AXIS_COLOURS[axis], 0.0)):
             width = _stroke(image, 2.4 + extra)
             _polyline(image, np.array([start, tip]), colour, width)
             _dot(image, tip, 3.2 + extra / 2, colour)
@@ -210,7 +216,7 @@ def _polyline(image: Image, points: NDArray[np.float64], colour: Colour, width: 
 
 
 def _dot(image: Image, point: NDArray[np.float64], radius: float, colour: Colour) -> None:
+    """A filled circle; OpenCV's own is a diamond at such radii."""
     if np.isfinite(point).all():
-        size = max(round(radius * _scale(image) * 2**_SHIFT), 2**_SHIFT // 2)
-        x, y = (int(v) for v in _fixed(point))
-        cv2.circle(image, (x, y), size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+        rim = point + max(radius * _scale(image), 0.5) * _CIRCLE
+        cv2.fillConvexPoly(image, _fixed(rim), colour, cv2.LINE_AA, _SHIFT)

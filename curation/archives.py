@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO
 
@@ -34,6 +34,7 @@ METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}
 _BLOCK = 2**20
 _END, _END64, _LOCATOR64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _DRIVE = re.compile(r"[A-Za-z]:")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and bytes that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -187,7 +188,7 @@ def _unusable(entry: os.DirEntry[str], name: str, depth: int) -> tuple[str, str]
         return "special-file", "is no plain file (pipe, socket or device) and was left out"
     if depth >= MAX_DEPTH:
         return "too-deep", f"lies more than {MAX_DEPTH} folders deep and was left out"
-    if not name.isprintable():
+    if _UNPRINTABLE.search(name):
         return "unprintable-name", "has characters in its name that cannot be printed, and was left out; rename it"
     return None
 
@@ -262,8 +263,8 @@ def _problems(archive: zipfile.ZipFile, archive_bytes: int) -> Iterator[str]:
 def _unsafe(info: zipfile.ZipInfo) -> str | None:
     name = info.orig_filename  # zipfile cuts `filename` at a NUL
     parts = name.split("/")
-    if "\0" in name or not name.isprintable() or len(name) > MAX_NAME:
-        return f"has a name with unprintable characters or more than {MAX_NAME} of them"
+    if _UNPRINTABLE.search(name) or len(name) > MAX_NAME or not PurePosixPath(name).parts:
+        return f"has a name with unprintable characters, with more than {MAX_NAME} of them or with none"
     if name.startswith("/") or "\\" in name or _DRIVE.match(name) or ".." in parts:
         return "leaves the archive's folder; allowed: relative names with forward slashes and no '..'"
     if len(parts) > MAX_DEPTH:

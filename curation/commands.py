@@ -1,4 +1,4 @@
-"""Commands that work on files: import, info, verify, doctor."""
+"""Commands that work on files: import, info, verify."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from thermvision.annotations.errors import FindingsError, UsageError
+from thermvision.annotations.errors import FindingsError
 
 from .console import human_bytes, show_json
 
@@ -110,19 +110,3 @@ def register(app: typer.Typer, finish: Finish) -> None:
         if not as_json:
             print(f"{release}: {len(manifest.shards)} shards, {human_bytes(sum(s.bytes for s in manifest.shards))}, all whole")
             print(f'next: python -c "from datasets import load_dataset; print(load_dataset({str(release)!r}))"')
-
-    @app.command()
-    def doctor(as_json: AsJson = False) -> None:
-        """Versions, and what each engine and extra lacks with the command that installs it.
-
-        Example: thermvision doctor
-        """
-        from .doctor import examine, print_examination
-
-        examination = examine()
-        if as_json:
-            show_json(examination)
-        else:
-            print_examination(examination)
-        if not all(part["ready"] for part in examination["parts"] if part["required"]):
-            raise UsageError("a required package is missing; see the list above")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import click
 import typer
 
 from thermvision.annotations.errors import ThermVisionError
@@ -45,19 +44,23 @@ def new_app(version: str) -> typer.Typer:
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run ``app`` and return its exit code; an expected error is one line on stderr, never a trace."""
     try:
-        result = typer.main.get_command(app).main(list(arguments), prog_name="thermvision", standalone_mode=False)
+        command = typer.main.get_command(app)
+        result = command.main(list(arguments), prog_name="thermvision", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except ThermVisionError as error:
         print(f"thermvision: {error}", file=sys.stderr)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("thermvision: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        # Typer brings its own click, whose usage errors have no public base class: they show themselves
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        return int(error.exit_code)
 
 
 def show_json(value: Any) -> None:

@@ -18,7 +18,7 @@ from .archives import Archives, open_archives
 from .assembly import BUILD_FOLDER, assemble, fingerprint, plan_digest, software_versions
 from .import_report import REPORT, ImportReport, print_report
 from .pack import Shard, to_table, write_shard
-from .raw_release import RawClip, RawRelease, RawStill, classify
+from .raw_release import RawClip, RawRelease, RawStill, classify, published_path
 from .raw_rows import ItemFacts, ItemRows, all_findings, clip_rows, still_rows
 from .release import MANIFEST, Failed, Identity, Manifest
 from .runners import Advance, Job, Outcome
@@ -207,8 +207,9 @@ def _jobs(
 def _content(archives: Archives, item: RawClip | RawStill) -> list[Any]:
     """Everything of the archives that decides an item's rows: names, and checksums of what is read."""
     members = [item.member, *(m for _, m in item.labels)] if isinstance(item, RawClip) else [item.member]
-    images = sorted(item.frame_images) if isinstance(item, RawClip) else []
-    return [_item_id(item), len(images), [[m.archive, m.name, m.size, archives.checksum(m)] for m in members]]
+    read = [[Path(m.archive).name, published_path(m), m.size, archives.checksum(m)] for m in members]
+    images = item.frame_images if isinstance(item, RawClip) else ()
+    return [_item_id(item), len(images), read]
 
 
 def _item_id(item: RawClip | RawStill) -> str:
@@ -312,18 +313,21 @@ class ArchiveSource:
 
     def parts(self, config: str) -> dict[str, list[Any]]:
         """By split, the groups of items whose rows make up ``config``."""
-        offered = {g.config for g in self._groups} | {"frames"}
-        offered |= {"image"} if offered & set(CATEGORIES) else set()
+        stills = {g.config for g in self._groups} & set(CATEGORIES)
+        offered = {g.config for g in self._groups} | {"frames"} | ({"image"} if stills else set())
         check_config(config, sorted(offered), str(self.root))
-        wanted = {"frames": offered, "image": set(CATEGORIES)}.get(config, {config})
-        found = {s: [g for g in self._groups if g.split == s and g.config in wanted] for s in SPLITS}
-        return {split: groups for split, groups in found.items() if groups}
+        wanted = {"frames": offered, "image": stills}.get(config, {config})
+        groups = [g for g in self._groups if g.config in wanted]
+        if config == "image":  # the order of the shards' paths in a release
+            groups.sort(key=lambda g: (g.config, g.number))
+        found = {split: [g for g in groups if g.split == split] for split in SPLITS}
+        return {split: pieces for split, pieces in found.items() if pieces}
 
-    def table(self, config: str, part: _Group) -> pa.Table:
+    def tables(self, config: str, part: _Group) -> Iterator[pa.Table]:
         """The rows of one group."""
         with open_archives(self.root) as archives:
             read, failed = _read(archives, part.items, self.identities)
         for item in failed:
             _log.warning("left out %s: %s", item.item_id, item.reason)
         rows = [f for i in read for f in i.frames] if config == "frames" else [i.row for i in read]
-        return to_table(config, rows, self.identities)
+        yield to_table(config, rows, self.identities)

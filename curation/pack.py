@@ -24,7 +24,9 @@ def _inside(path: str) -> str:
     return path
 
 
-def _one_of(*allowed: str) -> AfterValidator:
+def one_of(*allowed: str) -> AfterValidator:
+    """Validator of a text that must be one of ``allowed``."""
+
     def check(value: str) -> str:
         if value not in allowed:
             raise ValueError(f"{value!r} is not allowed; allowed: {', '.join(allowed)}")
@@ -47,8 +49,8 @@ class Shard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: RelativePath
-    config: Annotated[str, _one_of(*CONFIGS)]
-    split: Annotated[str, _one_of(*SPLITS)]
+    config: Annotated[str, one_of(*CONFIGS)]
+    split: Annotated[str, one_of(*SPLITS)]
     rows: Annotated[int, Field(ge=0)]
     bytes: Annotated[int, Field(ge=0)]
     num_bytes: Annotated[int, Field(ge=0)]

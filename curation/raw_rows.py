@@ -33,6 +33,7 @@ from .store import canonical_json, sha256_bytes
 from .video import VideoInfo, probe
 
 ANNOTATION_SOURCE = "yolo5face (published labels)"
+MAX_FRAMES = 100_000  # an hour at 30 frames a second; every frame becomes a row
 MAX_STILL_BYTES = 64 * 2**20
 MAX_STILL_PIXELS = 32 * 2**20
 
@@ -82,6 +83,10 @@ def clip_rows(archives: Archives, clip: RawClip, identity: int) -> ItemRows:
         info = probe(data)
     except DamagedInputError as error:
         raise DamagedInputError(f"{clip.member}: {error}") from error
+    if info.num_frames > MAX_FRAMES:
+        raise DamagedInputError(
+            f"{clip.member} has {info.num_frames} frames; allowed: {MAX_FRAMES}; cut it or leave it out"
+        )
     findings: list[Finding] = _about_video(clip, info)
     boxes = _read_boxes(archives, clip, info, findings)
     annotations, unknown = _annotations(boxes, info.num_frames)

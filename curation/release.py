@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, CONFIGS, MAX_CLASS_NAMES, SPLITS, config_description, features
 
-from .pack import Digest, RelativePath, Shard
+from .pack import Digest, RelativePath, Shard, one_of
 from .store import atomic_path, atomic_write, read_json
 
 MANIFEST, README = "release.json", "README.md"
@@ -59,7 +59,7 @@ class Manifest(BaseModel):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
     parent: str | None = None
     source: Literal["build", "import"]
-    licences: dict[str, str]
+    licences: dict[str, Annotated[str, one_of(*LICENCES)]]
     identities: tuple[Identity, ...]
     shards: tuple[Shard, ...]
     recipes: dict[RelativePath, Digest] = {}

@@ -44,7 +44,7 @@ def overlay_clip(rows: Sequence[Mapping[str, Any]]) -> bytes:
         with av.open(
             str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
         ) as container:
-            stream = container.add_stream("libx264", fps, options={"crf": str(CRF), "preset": "slow"})
+            stream = container.add_stream("libx264", fps, options={"crf": str(CRF)})
             stream.width, stream.height, stream.pix_fmt = width, PANEL, "yuv420p"
             context = stream.codec_context
             context.thread_count = 1  # x264's bytes change with the number of threads

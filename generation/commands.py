@@ -1,4 +1,4 @@
-"""Commands that make things: build."""
+"""Commands that make things: build; and doctor, which says whether they can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from thermvision.annotations.errors import FindingsError
+from thermvision.annotations.errors import FindingsError, MissingDependencyError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
@@ -62,6 +62,23 @@ def register(app: typer.Typer, finish: Finish) -> None:
                 f"{len(manifest.failed)} items failed ({listed}); all are in {out / 'release.json'}; try them again with"
                 " --retry-failed"
             )
+
+    @app.command()
+    def doctor(as_json: AsJson = False) -> None:
+        """Versions, and what each engine and extra lacks with the command that installs it.
+
+        Example: thermvision doctor
+        """
+        from .doctor import examine, print_examination
+
+        examination = examine()
+        if as_json:
+            show_json(examination)
+        else:
+            print_examination(examination)
+            print("next: thermvision build --out release")
+        if not all(part["ready"] for part in examination["parts"] if part["required"]):
+            raise MissingDependencyError("a required package is missing; the list above says which command brings it")
 
 
 def summary(plan: Plan) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .published_imitation import imitation
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CI = ROOT / ".ci" / "run"
@@ -45,9 +47,10 @@ def run_by_ci(command: str) -> bool:
 
 @pytest.fixture(scope="module")
 def workdir(tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the small release under the name that the README uses."""
+    """A folder with the small release, and an imitation of the published archives, under the README's names."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(tiny_release, folder / "release")
+    imitation().write_zips(folder / "downloads")
     return folder
 
 

@@ -1,7 +1,7 @@
 """Where things are on the canonical head: landmark points and per-vertex distances that every identity shares.
 
-All in canonical coordinates (metres, +x the subject's left, +y up, +z forward), so that a field painted with them follows
-every identity and expression. Computed once a process.
+All in canonical coordinates (metres, +x the subject's left, +y up, +z forward), so that a field painted with them
+follows every identity and expression. Computed once a process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Anatomy:
         lid_line: (n,) metres from the nearer upper lid line.
         lips: (n,) signed metres inside the outline of the vermilion, -`FAR` away from the mouth.
         mouth_line: (n,) metres from the line between the lips.
-        oral: (n,) 0..1, lining of the mouth cavity.
+        oral: (n,) 0..1, lining of the mouth cavity that shows when the lips part.
+        lining: (n,) bool, body vertices deep inside mouth and nose, where nothing grows.
     """
 
     points: Floats
@@ -46,6 +47,7 @@ class Anatomy:
     lips: Floats
     mouth_line: Floats
     oral: Floats
+    lining: NDArray[np.bool_]
 
 
 @lru_cache(maxsize=2)
@@ -67,6 +69,7 @@ def anatomy(topology: HeadTopology) -> Anatomy:
         lips=lips,
         mouth_line=mouth_line,
         oral=_oral_lining(topology, points, skin, broad),
+        lining=_deep_lining(topology, points, skin),
     )
 
 
@@ -110,7 +113,21 @@ def _lips(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> tu
 def _oral_lining(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_], broad: Floats) -> Floats:
     """The body mesh turns inward at the lips: its part behind them, near the midline, is the mouth cavity."""
     x, y, z = topology.canonical.T
-    level, front = points[62, 1], points[62, 2]
-    inside = skin & (np.abs(y - level) < 0.022) & (z > 0.02) & (topology.canonical_normals[:, 2] < 0.9)
-    inside &= (broad > 0.0015) | (z < front - 0.02)
-    return inside * smoothstep(np.abs(x), 0.027, 0.022) * smoothstep(z, front - 0.010, front - 0.014)
+    inside = skin & (np.abs(y - points[62, 1]) < 0.022) & (z > 0.02) & (topology.canonical_normals[:, 2] < 0.9)
+    inside &= (broad > 0.0015) | (z < points[62, 2] - 0.02)
+    # the lips curve back toward their corners; just behind them the lining still has their temperature
+    lips = points[62, 2] + (points[64, 2] - points[62, 2]) * np.minimum((x / points[64, 0]) ** 2, 1.0)
+    return inside * smoothstep(np.abs(x), 0.027, 0.022) * smoothstep(lips - z, 0.009, 0.020)
+
+
+def _deep_lining(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Vertices more than 25 mm behind the face that a frontal ray meets first."""
+    x, y, z = topology.canonical.T
+    front = skin & (np.abs(x) < 0.045) & (y > points[8, 1] + 0.005) & (y < points[27, 1]) & (z > 0.02)
+    cell = np.floor(topology.canonical[:, :2] / 0.003).astype(int)
+    cell -= cell[front].min(0)
+    cell = np.where(front[:, None], cell, 0)
+    surface = np.zeros(cell.max(0) + 1)
+    np.maximum.at(surface, (cell[front, 0], cell[front, 1]), z[front])
+    deep: NDArray[np.bool_] = front & (z < surface[cell[:, 0], cell[:, 1]] - 0.025)
+    return deep

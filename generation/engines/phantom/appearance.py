@@ -66,13 +66,13 @@ def resolve_attributes(head: Head, attributes: Mapping[str, str | None]) -> dict
             raise UsageError(f"{name} {value!r} is not available in the phantom engine; allowed: {', '.join(drawn)}")
         resolved[name] = value
     if resolved["beard"] != "none" and head.gender != "male":
-        raise UsageError(f"beard is {resolved['beard']!r} on a {head.gender} subject; allowed: none; choose a male subject")
+        raise UsageError(
+            f"beard is {resolved['beard']!r} on a {head.gender} subject; allowed: none; choose a male subject"
+        )
     return resolved
 
 
-def dress(
-    head: Head, subject: Subject, attributes: Mapping[str, str | None], ambient: float, item: int
-) -> Appearance:
+def dress(head: Head, subject: Subject, attributes: Mapping[str, str | None], ambient: float, item: int) -> Appearance:
     """The appearance of ``head`` in item number ``item`` of its subject.
 
     Thermal pattern, hair and beard are the identity's; level of the session, garment, glasses and room are the item's.

@@ -18,7 +18,7 @@ def background_temperature(shape: tuple[int, int], ambient: float, rng: np.rando
     u, v = (x.ravel() + 0.5) / width, (y.ravel() + 0.5) / width
     wall = ambient + rng.normal(0, 0.6)
     room = wall + rng.normal(0, 0.25) * (u - 0.5) + rng.normal(0.3, 0.2) * (0.5 - v)  # warm air rises
-    room += rng.uniform(0.1, 0.3) * random_field(rng, 0.12, 2)(np.stack([u, v], 1))
+    room += rng.uniform(0.03, 0.12) * random_field(rng, 0.2, 2)(np.stack([u, v], 1))
     present = rng.random(3)
     # every object draws its numbers whether it is shown or not, so that one never moves another
     window, screen, chair = _window(u, v, ambient, rng), _screen(u, v, rng), _chair(u, v, rng)
@@ -39,7 +39,7 @@ def _box(u: Floats, v: Floats, centre: tuple[float, float], half: tuple[float, f
 
 def _window(u: Floats, v: Floats, ambient: float, rng: np.random.Generator) -> Floats:
     """A cold window at one side: panes, and bars at wall temperature between them. Kelvin relative to the wall."""
-    side, blur = float(rng.choice([-1, 1])), rng.uniform(0.004, 0.010)
+    side, blur = float(rng.choice([-1, 1])), rng.uniform(0.005, 0.012)
     half = (rng.uniform(0.08, 0.16), rng.uniform(0.18, 0.30))
     centre = (0.5 + side * rng.uniform(0.33, 0.45), rng.uniform(0.2, 0.4))
     panes = rng.integers(2, 5, 2)
@@ -58,7 +58,7 @@ def _window(u: Floats, v: Floats, ambient: float, rng: np.random.Generator) -> F
 def _screen(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
     """A running display, warm and far out of focus."""
     centre = (float(rng.choice([-1, 1])) * rng.uniform(0.32, 0.45) + 0.5, rng.uniform(0.35, 0.7))
-    return rng.uniform(2.0, 6.0) * _box(u, v, centre, (rng.uniform(0.07, 0.12), rng.uniform(0.05, 0.08)), 0.03)
+    return rng.uniform(2.0, 6.0) * _box(u, v, centre, (rng.uniform(0.07, 0.12), rng.uniform(0.05, 0.08)), 0.045)
 
 
 def _chair(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
@@ -66,5 +66,5 @@ def _chair(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
     top, half = rng.uniform(0.55, 0.75), rng.uniform(0.28, 0.42)
     centre = 0.5 + rng.uniform(-0.05, 0.05)
     corner = 0.05 * (np.clip(np.abs(u - centre) / half, 0, 1)) ** 4
-    sides = smoothstep(half - np.abs(u - centre), -0.008, 0.008)
-    return rng.uniform(0.4, 1.2) * sides * smoothstep(v, top + corner - 0.008, top + corner + 0.008)
+    sides = smoothstep(half - np.abs(u - centre), -0.010, 0.010)
+    return rng.uniform(0.4, 1.2) * sides * smoothstep(v, top + corner - 0.010, top + corner + 0.010)

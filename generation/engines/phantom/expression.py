@@ -73,7 +73,7 @@ def expression_style(subject: Subject) -> NDArray[np.float64]:
     return factors
 
 
-@lru_cache(64)
+@lru_cache(8)
 def _closing(head: Head) -> dict[str, float]:
     """How much of the blink unit closes each eye of this identity: the unit is modelled on the average face."""
     assets, topology = load_assets(), head.topology

@@ -13,7 +13,13 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.assets import LASH_PARTS, load_assets
-from thermvision.generation.engines.phantom.fields import bell, polyline_distance, random_field, smooth_curve, smoothstep
+from thermvision.generation.engines.phantom.fields import (
+    bell,
+    polyline_distance,
+    random_field,
+    smooth_curve,
+    smoothstep,
+)
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
 from thermvision.generation.engines.phantom.scatter import Roots, scatter
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
@@ -231,9 +237,7 @@ BEARD_STYLES = {
 }
 
 
-def _beard(
-    head: Head, style: BeardStyle, rng: np.random.Generator
-) -> tuple[Floats, BoundStrands]:
+def _beard(head: Head, style: BeardStyle, rng: np.random.Generator) -> tuple[Floats, BoundStrands]:
     cover, lips = beard_region(head, rng)
     roots = scatter(head, cover, style.strands, rng)
     points = roots.of(head.rest)
@@ -273,11 +277,9 @@ def beard_region(head: Head, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
     cover = smoothstep(cheek - y, -0.003, 0.008) * smoothstep(y, points[8, 1] - 0.026, points[8, 1] - 0.004)
     cover *= smoothstep(lips, 0.9, 1.25) * smoothstep(z, ear[2] - 0.004, ear[2] + 0.004)
-    cover *= (head.topology.ear < 0.05) & place.skin
+    cover *= (head.topology.ear < 0.05) & place.skin & ~place.lining & (place.oral == 0)
     # thin beside the tuft below the lower lip, and in the groove of the upper lip
     cover *= 1 - 0.55 * bell(x - 0.016, 0.007) * bell(y - points[57, 1] + 0.003, 0.006)
     cover *= 1 - 0.35 * bell(x, 0.004) * (y > points[51, 1])
-    # the lining of the mouth lies behind the lips, within the same heights
-    cover *= ~((z < points[62, 2] - 0.013) & (x < 0.024) & (np.abs(y - points[62, 1]) < 0.014))
     cover *= np.clip(0.78 + 0.30 * random_field(rng, 0.010)(head.topology.canonical), 0.2, 1)
     return cover, lips

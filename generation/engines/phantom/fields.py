@@ -45,7 +45,7 @@ def blob_pair(points: Floats, centre: ArrayLike, sigma_x: float, sigma_y: float 
 def random_field(rng: np.random.Generator, scale: float, octaves: int = 1, waves: int = 18) -> Field:
     """A stationary random field of zero mean and unit RMS: a sum of plane waves with normal wave vectors.
 
-    The numbers are drawn at once, so the field does not depend on where or how often it is evaluated, and has no lattice.
+    The numbers are drawn at once: the field does not depend on where or how often it is evaluated, and has no lattice.
 
     Args:
         rng: consumed here only.
@@ -65,7 +65,9 @@ def random_field(rng: np.random.Generator, scale: float, octaves: int = 1, waves
         # float32 cosines are four times faster and exact to 1e-6; no matrix product, whose sums depend on the threads
         p = np.ascontiguousarray(points.T, np.float32)
         total = np.zeros(p.shape[1])
-        for vector, phase, amplitude in zip(vectors.astype(np.float32), phases.astype(np.float32), amplitudes, strict=True):
+        for vector, phase, amplitude in zip(
+            vectors.astype(np.float32), phases.astype(np.float32), amplitudes, strict=True
+        ):
             angle = p[0] * vector[0] + phase
             for axis in range(1, len(p)):
                 angle += p[axis] * vector[axis]
@@ -95,7 +97,7 @@ def smooth_curve(points: Floats, samples: int, closed: bool = False) -> Floats:
 
 
 def polyline_distance(points: Floats, line: Floats) -> tuple[Floats, Floats]:
-    """Distance of ``points`` (n, d) to the polyline ``line`` (k, d), and where on it the nearest point lies, 0..1 of its segments."""
+    """Distance of ``points`` (n, d) to the polyline ``line`` (k, d), and where on it the nearest point lies (0..1)."""
     best = np.full(len(points), np.inf)
     place = np.zeros(len(points))
     for i in range(len(line) - 1):

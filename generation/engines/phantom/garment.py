@@ -24,7 +24,7 @@ _OFFSET, _COLLAR = 0.009, 0.0035  # metres off the skin; what the collar adds
 class Neckline:
     """``radius`` of the collar around the neck's axis and ``drop`` below the chin, ranges in metres.
 
-    ``notch`` opens a V, ``widening`` a wide collar (metres at the front), ``ribbed`` a knitted hem.
+    ``notch`` is the depth of a V, ``widening`` a wide collar (metres at the front), ``ribbed`` a knitted hem.
     """
 
     radius: tuple[float, float]
@@ -36,7 +36,7 @@ class Neckline:
 
 NECKLINES = {
     "crew": Neckline((0.064, 0.072), (0.082, 0.092), ribbed=True),
-    "v": Neckline((0.064, 0.074), (0.082, 0.100), notch=0.7, widening=0.012, ribbed=True),
+    "v": Neckline((0.064, 0.074), (0.082, 0.100), notch=0.045, widening=0.006, ribbed=True),
     "wide": Neckline((0.070, 0.080), (0.090, 0.104), widening=0.010),
     "turtleneck": Neckline((0.060, 0.064), (0.045, 0.045)),
 }
@@ -76,12 +76,14 @@ def make_garment(head: Head, skin: SkinTemperature, ambient: float, rng: np.rand
 
 
 def _cut(canonical: Floats, points: Floats, shape: Neckline, rng: np.random.Generator) -> Floats:
-    """(n,) metres inside the garment: outside the collar's cylinder or below the front of the neckline, corner rounded."""
+    """(n,) metres inside the garment: outside the collar's cylinder or below the neckline, the corner rounded."""
     x, y, z = canonical.T
     axis = points[16, 2] - 0.035
     radius = rng.uniform(*shape.radius) + shape.widening * smoothstep(z, 0.02, 0.09)
     level = points[8, 1] - rng.uniform(*shape.drop) + 0.55 * np.clip(axis - z, -0.02, 0.1)
-    level = level - shape.notch * np.clip(0.06 - np.sqrt(x * x + 2e-4), 0, 1) * smoothstep(z, 0.0, 0.03)
+    # straight sides from the shoulder to a point, which is rounded off
+    notch = np.clip(1 - np.sqrt(x * x + 2e-5) / radius, 0, 1) * smoothstep(z, 0.0, 0.03)
+    level = level - shape.notch * notch
     outside = np.hypot(x, 0.95 * (z - axis)) - radius
     # the larger of both with a soft corner: a plain maximum cuts square necklines
     k = _ROUNDING

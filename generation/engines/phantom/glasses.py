@@ -17,9 +17,7 @@ _RINGS, _ROUND = 8, 49
 _WRAP = 2.0  # per metre: lenses bend back by this times x²
 
 
-def make_glasses(
-    head: Head, skin: SkinTemperature, ambient: float, rng: np.random.Generator
-) -> list[Layer]:
+def make_glasses(head: Head, skin: SkinTemperature, ambient: float, rng: np.random.Generator) -> list[Layer]:
     """Lenses, rims, bridge and arms, fitted to the landmarks and following the skull.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from thermvision.annotations.errors import UsageError
@@ -19,6 +20,7 @@ from thermvision.generation.engines.phantom.scatter import scatter
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
 
 HAIR = SEGMENTS.index("hair")
+_LONELY = 0.010  # metres to the nearest few of a quarter of the strands: beyond, a hair is on its own
 
 # roots (N, 3), 0 at the sides .. 1 on top (N,), position of the parting in metres -> directions (N, 3)
 Flow = Callable[[Floats, Floats, float], Floats]
@@ -78,6 +80,7 @@ class HairStyle:
         half_width: metres at the root.
         parted: flows around the face.
         gathered: tied at the back of the head.
+        hem: metres below the chin where it is cut off, None: not.
     """
 
     strands: int
@@ -95,6 +98,7 @@ class HairStyle:
     half_width: float = 0.00013
     parted: bool = False
     gathered: bool = False
+    hem: float | None = None
 
 
 HAIR_STYLES: dict[str, HairStyle] = {
@@ -103,8 +107,12 @@ HAIR_STYLES: dict[str, HairStyle] = {
     "short": HairStyle(44000, 8, 0.036, 0.35, 0.05, 0.12, 0.014, 0.85, _swept, 0.35, 0.5),
     "side": HairStyle(44000, 12, 0.075, 0.35, 0.10, 0.09, 0.020, 0.85, _parted, 0.35, 0.55),
     "back": HairStyle(34000, 16, 0.17, 0.12, 0.0, 0.04, 0.010, 0.85, _back, clumping=0.15, gathered=True),
-    "bob": HairStyle(40000, 24, 0.25, 0.2, 0.2, 0.05, 0.016, 0.85, _falling, clumping=0.5, parted=True),
-    "long": HairStyle(40000, 34, 0.40, 0.2, 0.2, 0.045, 0.016, 0.85, _falling, clumping=0.5, parted=True),
+    "bob": HairStyle(
+        40000, 26, 0.26, 0.2, 0.2, 0.05, 0.016, 0.85, _falling, clumping=0.4, half_width=0.00020, parted=True, hem=0.02
+    ),
+    "long": HairStyle(
+        40000, 34, 0.40, 0.2, 0.2, 0.045, 0.016, 0.85, _falling, clumping=0.5, half_width=0.00020, parted=True
+    ),
 }
 
 
@@ -154,8 +162,9 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
     if kind is None:
         return None
     place = anatomy(head.topology)
-    # squared: the rim of the hair is sparse, skin shows between its roots
-    density = np.clip(hairline.inside / 0.022, 0, 1) ** 1.3
+    # the rim of short hair is sparse and skin shows through; long hair hangs from its rim and needs it full
+    loose = kind.parted or kind.gathered
+    density = np.clip(hairline.inside / 0.012, 0, 1) ** 0.7 if loose else np.clip(hairline.inside / 0.022, 0, 1) ** 1.3
     roots = scatter(head, density, kind.strands, rng)
     points, normals = roots.of(head.rest), roots.of(head.rest_normals)
     thickness = np.clip(roots.of(hairline.thickness), 0, 1)
@@ -170,27 +179,32 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
     rim = 0.45 + 0.55 * smoothstep(thickness, 0.0, 0.7)
     directions = _unit(_unit(along) + kind.lift * rim[:, None] * normals)
     length = kind.length * rng.uniform(0.72, 1.1, len(points)) * (kind.sides + (1 - kind.sides) * top)
-    if not (kind.parted or kind.gathered):
+    if not loose:
         length *= rim
     layer = rng.uniform(0.25, 1, len(points)) * kind.layer * rim
 
-    growth = Growth(kind.gravity, kind.jitter, kind.hug, kind.parted, _knot(head, rng) if kind.gathered else None)
+    knot = _knot(head, rng) if kind.gathered else None
+    growth = Growth(kind.gravity, kind.jitter, kind.hug, kind.parted, knot)
     shell = make_shell(head)
     strands, height = march(shell, head, points, directions, length, layer, kind.points, growth, rng)
     if kind.clumping:
         strands = _clumped(strands, place.points[27, 1], kind, rng)
-    keep, strands = _kept(head, strands, kind)
+    keep, strands = _kept(head, strands, height, kind, knot)
+    if kind.hem is not None:
+        level = head.landmarks[8, 1] - kind.hem + rng.uniform(-0.015, 0.015)
+        hem = level + rng.normal(0, 0.005, len(strands)) + 0.006 * random_field(rng, 0.015)(points)
+        strands = _cut_at(strands, strands[..., 1] < hem[:, None])
     lock = random_field(rng, 0.008, 2)(points)
     tone = rng.normal(0, 0.28, len(points))
     width = kind.half_width * rng.uniform(0.75, 1.15, len(points)) * (0.7 + 0.3 * rim)
     chill = float(rng.uniform(0.8, 2.0))
-    return GrownHair(
-        strands[keep], height[keep], thickness[keep], lock[keep], tone[keep], chill, width[keep]
-    )
+    return GrownHair(strands[keep], height[keep], thickness[keep], lock[keep], tone[keep], chill, width[keep])
 
 
-def hair_strands(head: Head, hair: GrownHair, hairline: Hairline, skin: SkinTemperature, ambient: float) -> list[Strands]:
-    """Strands with their temperature in °C: near the skin's at the root, near the air's outside, warmer where hair is thin."""
+def hair_strands(
+    head: Head, hair: GrownHair, hairline: Hairline, skin: SkinTemperature, ambient: float
+) -> list[Strands]:
+    """Strands with their temperature in °C: the skin's at the root, nearer the air's outside and where thick."""
     level = hair_level(hairline, skin, ambient)
     outer = level + 0.5 * (1 - hair.thickness) * (skin.base - 1.0 - level)
     root = skin.base - 0.9 - 1.1 * hair.thickness
@@ -206,11 +220,11 @@ def _unit(vectors: Floats) -> Floats:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
-def _knot(head: Head, rng: np.random.Generator) -> tuple[float, float, float]:
+def _knot(head: Head, rng: np.random.Generator) -> Floats:
     """Where tied hair meets: behind the head between nose and brow height."""
     skull = anatomy(head.topology).skin & (head.topology.canonical[:, 1] > anatomy(head.topology).points[30, 1])
     height = rng.uniform(head.landmarks[30, 1], head.landmarks[24, 1] + 0.03)
-    return (0.0, float(height), float(head.rest[skull, 2].min() - 0.012))
+    return np.array([0.0, height, head.rest[skull, 2].min() - 0.012])
 
 
 def _clumped(strands: Floats, crown: float, kind: HairStyle, rng: np.random.Generator) -> Floats:
@@ -226,19 +240,38 @@ def _clumped(strands: Floats, crown: float, kind: HairStyle, rng: np.random.Gene
     return strands + pull[..., None] * (guide + 0.35 * offset - strands)
 
 
-def _kept(head: Head, strands: Floats, kind: HairStyle) -> tuple[np.ndarray, Floats]:
-    """Which strands stay; short hair that would hang before the face is cut where it enters it."""
+def _kept(
+    head: Head, strands: Floats, height: Floats, kind: HairStyle, knot: Floats | None
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Which strands stay, and the strands; short hair that would hang before the face is cut where it enters it."""
     blocked = face_keepout(head, strands)
+    if not kind.parted and knot is None:
+        rooted = ~(blocked[:, 0] | blocked[:, 1])
+        return rooted, _cut_at(strands, blocked)
     points = head.landmarks
-    if kind.parted or kind.gathered:
-        gone = blocked.any(1) | (strands[..., 2] > points[30, 2] + 0.03).any(1)
-        if kind.gathered:
-            x, y, z = np.moveaxis(strands, -1, 0)
-            loose = (z > points[16, 2] + 0.015) & (y < points[27, 1])
-            loose |= (np.abs(x) > np.abs(points[16, 0]) + 0.028) | (y < points[48, 1] - 0.03)
-            gone |= loose.any(1)
-        return ~gone, strands
+    y, z = strands[..., 1], strands[..., 2]
+    gone = (blocked | (z > points[30, 2] + 0.03)).any(1)
+    if knot is not None:
+        loose = (z > points[16, 2] + 0.015) & (y < points[27, 1])
+        loose |= (height > 0.018) & (np.linalg.norm(strands - knot, axis=-1) > 0.035)
+        gone |= loose.any(1)
+    return ~gone & ~_stray(strands, ~gone), strands
+
+
+def _cut_at(strands: Floats, beyond: NDArray[np.bool_]) -> Floats:
+    """Strands whose points from the first one ``beyond`` (n, k) on stay where the one before it is."""
     count = strands.shape[1]
-    last = np.where(blocked.any(1), blocked.argmax(1) - 1, count - 1)
-    cut = np.take_along_axis(strands, np.minimum(np.arange(count), np.maximum(last, 0)[:, None])[..., None], 1)
-    return last >= 1, cut
+    last = np.where(beyond.any(1), beyond.argmax(1) - 1, count - 1)
+    ends = np.minimum(np.arange(count), np.maximum(last, 0)[:, None])
+    return np.take_along_axis(strands, ends[..., None], 1)
+
+
+def _stray(strands: Floats, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) strands that leave the rest: single hairs far from any lock look like pen strokes."""
+    stray = np.zeros(len(strands), bool)
+    count = strands.shape[1]
+    for k in (count // 2, 3 * count // 4, count - 1):
+        tree = cKDTree(strands[among][::4, k])
+        near = np.asarray(tree.query(strands[:, k], k=4, distance_upper_bound=_LONELY)[0])
+        stray |= ~np.isfinite(near[:, 3])
+    return stray

@@ -21,6 +21,7 @@ from thermvision.generation.engines.phantom.layers import Floats, Head
 _CELL = 0.010  # metres
 _SHAPE = (52, 62, 46)
 _SMOOTHING = 1.1  # cells
+_REACH = 0.060  # metres: beyond it nothing steers hair, and the search is slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,13 @@ def make_shell(head: Head) -> HairShell:
     points = head.landmarks
     origin = np.array([-0.26, points[27, 1] - 0.40, points[16, 2] - 0.21])
     nodes = np.stack(np.meshgrid(*(np.arange(k) for k in _SHAPE), indexing="ij"), -1).reshape(-1, 3) * _CELL + origin
-    near, index = cKDTree(surface).query(nodes, k=2)
-    side = sum(np.sum((nodes - surface[index[:, k]]) * normals[index[:, k]], axis=1) for k in range(2))
-    distance = near[:, 0] * np.sign(side)
+    near, index = map(np.asarray, cKDTree(surface).query(nodes, k=2, distance_upper_bound=_REACH))
+    found = np.isfinite(near[:, 1])
+    side = np.zeros(int(found.sum()))
+    for k in range(2):
+        side += np.sum((nodes[found] - surface[index[found, k]]) * normals[index[found, k]], axis=1)
+    distance = np.full(len(nodes), _REACH)
+    distance[found] = near[found, 0] * np.sign(side)
 
     centre = np.array([0, (points[27, 1] + points[8, 1]) / 2 - 0.012, points[16, 2] + 0.075])
     radii = np.array([abs(points[16, 0]) * 0.93, (points[27, 1] - points[8, 1]) / 2 + 0.055, 0.085])
@@ -102,7 +107,7 @@ def _sample_many(grid, origin, points):  # type: ignore[no-untyped-def]
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Growth:
     """How strands run: see `march`. ``gather`` (3,) draws every strand to one point (a bun) and stops it there."""
 
@@ -110,7 +115,7 @@ class Growth:
     jitter: float
     hug: float
     parted: bool
-    gather: tuple[float, float, float] | None = None
+    gather: Floats | None = None
 
 
 def march(
@@ -137,7 +142,7 @@ def march(
     """
     points = head.landmarks
     noise = rng.normal(0, growth.jitter, (len(roots), count, 3))
-    gather = np.full(3, np.nan) if growth.gather is None else np.array(growth.gather)
+    gather = np.full(3, np.nan) if growth.gather is None else growth.gather
     strands, height = _march(
         shell.head, shell.parted if growth.parted else shell.head, shell.origin, np.ascontiguousarray(roots),
         np.ascontiguousarray(directions), np.ascontiguousarray(length), np.ascontiguousarray(layer), noise,
@@ -147,9 +152,7 @@ def march(
 
 
 @nb.njit(cache=True, fastmath=False)
-def _march(
-    head, obstacle, origin, roots, directions, length, layer, noise, gravity, hug, gather, brow, nose
-):  # type: ignore[no-untyped-def]
+def _march(head, obstacle, origin, roots, directions, length, layer, noise, gravity, hug, gather, brow, nose):  # type: ignore[no-untyped-def]
     n, count = noise.shape[0], noise.shape[1]
     out = np.empty((n, count, 3))
     height = np.empty((n, count))

@@ -43,7 +43,8 @@ def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
 
     heights = (
         front, front - 0.001, front + recession, front - 0.008, points[24, 1] + 0.022, eye[1] + 0.016, eye[1] + 0.006,
-        eye[1] + sideburn, eye[1] + sideburn, eye[1] + 0.010, points[30, 1], points[48, 1] + 0.002, points[48, 1] - 0.014,
+        eye[1] + sideburn, eye[1] + sideburn, eye[1] + 0.010, points[30, 1], points[48, 1] + 0.002,
+        points[48, 1] - 0.014,
     )  # fmt: skip
     x, y, z = head.topology.canonical.T
     azimuth = np.degrees(np.arctan2(np.abs(x), z - (points[16, 2] - 0.004)))
@@ -52,7 +53,7 @@ def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
     # a line has no corners and is never ruled: it wanders by centimetres and frays by millimetres
     inside += 0.0022 * random_field(rng, 0.007)(head.topology.canonical)
     inside += 0.0020 * random_field(rng, 0.022)(head.topology.canonical)
-    inside[(head.topology.ear > 0.05) | ~place.skin] = -1.0
+    inside[(head.topology.ear > 0.05) | ~place.skin | place.lining] = -1.0
     return Hairline(inside, smoothstep(inside, -0.002, 0.032), warmth)
 
 

@@ -17,7 +17,7 @@ from thermvision.generation.engines.phantom.topology import load_topology, verte
 from thermvision.generation.specs import Subject, seed_sequence
 
 HAIRSTYLES_BY_GENDER: dict[str, tuple[str, ...]] = {
-    "female": ("short", "side", "crew"),
+    "female": ("long", "bob", "back", "side", "short"),
     "male": ("short", "side", "crew", "buzz", "bald"),
 }
 # two accepted identities differ by at least this RMS distance over the 68 rest landmarks, metres

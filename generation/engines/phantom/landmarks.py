@@ -12,11 +12,13 @@ from thermvision.annotations.schema import OBJECT_OCCLUDED, OUTSIDE, SEGMENTS, S
 from thermvision.generation.engines.phantom.layers import Floats, HeadTopology
 from thermvision.generation.engines.phantom.topology import load_topology
 
-JAW = 17  # the first landmarks run from the subject's right ear over the chin (8) to the left ear
+# the first 17 landmarks run from the subject's right ear over the chin to the left ear
+CHIN = 8
+_SLIDING = (*range(CHIN), *range(CHIN + 1, 17))
 TOLERANCE = 0.006  # metres a landmark may lie behind what is seen
+_SOFTNESS = 0.0015  # of the window's width, about half a millimetre
+_GAIN = 0.015  # of the window's width: how much further out the outline must lie for the point to be wholly on it
 _INNER_SHARE = 0.30  # the outline of the cheek is looked for no nearer to the midline than this share of the landmark
-# degrees of yaw between which the far jaw leaves the bone for the outline
-_YAW_START, _YAW_FULL = 8.0, 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +78,9 @@ def _parallels() -> tuple[_Parallel, ...]:
     edges = _mesh_edges(topology)
     edges = edges[(topology.ear[edges] < 0.02).all(1)]
     lines = []
-    for k in range(JAW):
+    for k in _SLIDING:
         mark = shape[topology.landmarks[k]]
-        side = np.sign(mark[0]) or 1.0
+        side = np.sign(mark[0])
         a, b = shape[edges[:, 0], 1] - mark[1], shape[edges[:, 1], 1] - mark[1]
         crossing = edges[(a * b < 0)]
         start, end = crossing.T
@@ -88,40 +90,32 @@ def _parallels() -> tuple[_Parallel, ...]:
         # outward-facing skin in front of the landmark; inside the mouth and nose normals point elsewhere
         outside = (normals[start] * np.stack([0 * share + side, 0 * share, 0 * share + 0.6], 1)).sum(1) > 0.15
         keep = outside & (across > _INNER_SHARE * abs(mark[0])) & (point[:, 2] > mark[2] + 1e-4)
-        keep &= across > 0.004
         lines.append(_Parallel(start[keep], end[keep], share[keep]))
     return tuple(lines)
 
 
-def outline_landmarks(surface: Floats, landmarks: Floats, head_pose: NDArray[np.float64], view: View) -> Floats:
-    """World positions (68, 3) of the 2-D landmarks: the jaw on the far side slides to the visible outline.
+def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: View) -> Floats:
+    """World positions (68, 3) of the 2-D landmarks: a jaw point slides to the visible outline.
 
-    A jaw point on the side turned away goes to the point of its own height line that projects outermost. Frontal
-    views keep the anatomical points.
+    Each jaw point goes to the point of its own height line that projects outermost on its side of the head, once that
+    lies further out than the anatomical point; on the near side and in frontal views it stays where it is.
 
     Args:
         surface: (n, 3) posed head.
         landmarks: (68, 3) posed anatomical points.
-        head_pose: (3,) yaw, pitch, roll in degrees.
+        roll: of the head, degrees.
         view: the camera.
     """
     moved = landmarks.copy()
-    yaw, _, roll = np.deg2rad(head_pose)
-    amount = np.clip((abs(head_pose[0]) - _YAW_START) / (_YAW_FULL - _YAW_START), 0, 1)
-    amount = amount * amount * (3 - 2 * amount)
-    if amount == 0:
-        return moved
-    side = 1.0 if yaw > 0 else -1.0
-    outward = side * np.array([np.cos(roll), np.sin(roll)])
-    for k, line in enumerate(_parallels()):
-        far = (k - 8) * side > 0  # landmarks 9..16 are on the subject's left, +x
-        if not far or not len(line.share):
-            continue
-        points = line.points(surface)
+    lateral = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll))])
+    for k, line in zip(_SLIDING, _parallels(), strict=True):
+        outward = lateral if k > CHIN else -lateral  # landmarks 9..16 are on the subject's left, image right
+        points = np.concatenate([landmarks[k : k + 1], line.points(surface)])
         reach = view.project(points) @ outward
-        best = int(np.argmax(reach))
-        if reach[best] > view.project(landmarks[k]) @ outward:
-            moved[k] = landmarks[k] + amount * (points[best] - landmarks[k])
+        # a soft maximum: the point glides where a hard one would jump between two bulges of the cheek
+        share = np.exp((reach - reach.max()) / (_SOFTNESS * view.window))
+        gain = np.clip((reach.max() - reach[0]) / (_GAIN * view.window), 0, 1)
+        moved[k] += gain * gain * (3 - 2 * gain) * (share @ points / share.sum() - landmarks[k])
     return moved
 
 

@@ -20,13 +20,24 @@ _RAMP = 0.0875  # metres of throat over which the rotation fades
 _BREATH_RISE = 0.001  # metres the shoulders rise at full inhalation
 
 
+# metres: where the neck's axis lies against the pivot, and the radii between which tissue counts as shoulder
+_NECK_AXIS, _NECK_RADIUS = -0.02, (0.070, 0.115)
+
+
+def _smoothstep(x: Floats, low: float, high: float) -> Floats:
+    t = np.clip((x - low) / (high - low), 0, 1)
+    result: Floats = t * t * (3 - 2 * t)
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class Neck:
-    """Where one head bends: pivot (3,) metres, and the heights where the rotation starts and is complete."""
+    """Where one head bends: pivot (3,) metres, the heights where the rotation starts and is complete, the chin's height."""
 
     pivot: Floats
     start: float
     full: float
+    chin: float
 
     def _height(self, points: Floats) -> Floats:
         # the nape bends lower than the throat
@@ -34,17 +45,22 @@ class Neck:
 
     def weights(self, points: Floats) -> NDArray[np.float32]:
         """Bend weight (n,) of rest points (n, 3): it belongs to the tissue, so expressions do not change it."""
-        t = np.clip((self._height(points) - self.start) / (self.full - self.start), 0, 1)
-        return (t * t * (3 - 2 * t)).astype(np.float32)
+        turning = _smoothstep(self._height(points), self.start, self.full)
+        # shoulders and upper back are wider than a neck: they do not follow the head
+        axis = self.pivot[2] + _NECK_AXIS
+        beside = _smoothstep(np.hypot(points[..., 0], points[..., 2] - axis), *_NECK_RADIUS)
+        low = 1 - _smoothstep(points[..., 1], self.chin - 0.05, self.chin - 0.015)
+        return (turning * (1 - beside * low)).astype(np.float32)
 
 
 def make_neck(head: Head) -> Neck:
     """The neck of an identity: pivot 35 mm below the chin and 15 mm behind the ears' front; complete above the jaw."""
     marks = head.landmarks
     pivot = np.array([0.0, marks[8, 1] - 0.035, marks[16, 2] - 0.015])
-    neck = Neck(pivot, 0.0, 1.0)
+    chin = float(marks[8, 1])
+    neck = Neck(pivot, 0.0, 1.0, chin)
     full = float(neck._height(marks).min()) - 0.002
-    return Neck(pivot, full - _RAMP, full)
+    return Neck(pivot, full - _RAMP, full, chin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 """The skin temperature of one identity in one session, °C at every vertex.
 
-Amplitudes follow measured faces: forehead 33.4 ± .8, cornea 33.3 ± .8, inner canthus 34.3 ± .7 and outer canthus 32.8 ± .7
-over 20 healthy adults (Translational Vision Science & Technology 2022); forehead near 34 and cheek near 32 as the warmest
-and coolest facial areas but for the nose (Ariyaratnam & Rood, J Dent 1990); sides within 0.1 K (Rustemeyer 2007); males
-warmer than females (Christensen 2012). What the literature leaves open is tuned by eye against real frames.
+Amplitudes follow measured faces: forehead 33.4 ± .8, cornea 33.3 ± .8, inner canthus 34.3 ± .7 and outer canthus
+32.8 ± .7 over 20 healthy adults (Translational Vision Science & Technology 2022); forehead near 34 and cheek near 32 as
+the warmest and coolest facial areas but for the nose (Ariyaratnam & Rood, J Dent 1990); sides within 0.1 K (Rustemeyer
+2007); males warmer than females (Christensen 2012). What the literature leaves open is tuned by eye on real frames.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def skin_temperature(
     place = anatomy(topology)
     canvas = _Canvas(_warped(topology.canonical, rng_thermal), place, head.gender == "male")
     base = float(rng_thermal.normal(33.9, 0.35)) + 0.2 * canvas.male + float(rng_session.normal(0, 0.35))
-    exposure = float(np.clip(1 + 0.06 * (REFERENCE_AMBIENT - ambient), 0.6, 1.6)) * float(rng_session.uniform(0.85, 1.15))
+    exposure = float(np.clip(1 + 0.06 * (REFERENCE_AMBIENT - ambient), 0.6, 1.6)) * float(
+        rng_session.uniform(0.85, 1.15)
+    )
 
     relative = (
         _forehead(canvas, rng_thermal)
@@ -118,7 +120,7 @@ def _orbits(canvas: _Canvas, rng: np.random.Generator) -> Floats:
     points, eye = canvas.anatomy.points, canvas.anatomy.eye
     canthus = rng.uniform(0.8, 1.3) * blob_pair(canvas.at, points[42], 0.006)
     halo = 0.35 * blob_pair(canvas.at, points[42] + [0, 0.008, 0], 0.011)
-    return canthus + halo + rng.uniform(0.15, 0.5) * blob_pair(canvas.at, eye + [0, 0.006, 0], 0.018, 0.012)
+    return canthus + halo + rng.uniform(0.15, 0.5) * blob_pair(canvas.at, eye + np.array([0, 0.006, 0]), 0.018, 0.012)
 
 
 def _cheeks(canvas: _Canvas, rng: np.random.Generator) -> Floats:
@@ -198,9 +200,13 @@ def _vessels(canonical: Floats, place: Anatomy, rng: np.random.Generator) -> Flo
             heading = heading / np.hypot(*heading)
             walk.append(walk[-1] + 0.0028 * heading)
         # every second point, rounded off: veins bend, they have no corners
-        distance, along = polyline_distance(canonical[near, :2], smooth_curve(np.array(walk[::2]), 2))
+        line = smooth_curve(np.array(walk[::2]), 2)
+        beside = near[
+            ((canonical[near, :2] > line.min(0) - 0.008) & (canonical[near, :2] < line.max(0) + 0.008)).all(1)
+        ]
+        distance, along = polyline_distance(canonical[beside, :2], line)
         strength = rng.uniform(0.2, 0.55) * bell(distance, 0.002) * smoothstep(along, 1.0, 0.2)
-        warm[near] = np.maximum(warm[near], strength)
+        warm[beside] = np.maximum(warm[beside], strength)
     return warm
 
 

@@ -1,0 +1,72 @@
+"""What a release's frames show: counted and measured in its `frames` shards, which hold no pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thermvision.annotations.errors import DamagedInputError
+from thermvision.annotations.schema import ATTRIBUTES, EXPRESSIONS
+from thermvision.curation.release import Manifest
+
+
+def coverage(root: Path, manifest: Manifest) -> list[str]:
+    """Markdown lines on faces, head pose, expressions and attributes; what no frame knows is left out.
+
+    Raises:
+        DamagedInputError: a shard does not read.
+    """
+    faces, counts, poses = Counter[int](), {name: Counter[int]() for name in ("expression", *ATTRIBUTES)}, []
+    for shard in manifest.shards_of("frames"):
+        table = _read(root / shard.path)
+        faces.update(v for v in table["face_count"].to_pylist() if v is not None)
+        for name, counter in counts.items():
+            counter.update(v for v in table[name].to_pylist() if v is not None)
+        known = table["head_pose"].drop_null()
+        if len(known):
+            poses.append(np.asarray(known.combine_chunks().flatten(), np.float64).reshape(-1, 3))
+    return [*_faces(faces), *_classes(counts), *_poses(poses)]
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=["face_count", "head_pose", "expression", *ATTRIBUTES], partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedInputError(f"{path} does not read as Parquet ({error}); run: thermvision verify") from error
+
+
+def _faces(faces: Counter[int]) -> list[str]:
+    if not faces:
+        return []
+    several = sum(n for count, n in faces.items() if count > 1)
+    return [f"* {faces.total():,} frames: {faces[1]:,} with one face, {faces[0]:,} with none, {several:,} with several"]
+
+
+def _classes(counts: dict[str, Counter[int]]) -> list[str]:
+    lines = []
+    for name, counter in counts.items():
+        names = EXPRESSIONS if name == "expression" else ATTRIBUTES[name]
+        if counter:
+            parts = ", ".join(f"{names[index]} {number:,}" for index, number in sorted(counter.items()))
+            lines.append(f"* {name}: {parts} (frames)")
+    return lines
+
+
+def _poses(poses: list[np.ndarray]) -> list[str]:
+    if not poses:
+        return []
+    quantiles = np.nanquantile(np.concatenate(poses), (0, 0.05, 0.5, 0.95, 1), axis=0)
+    head = ["", "| head pose, degrees | least | 5 % | median | 95 % | greatest |", "|---|--:|--:|--:|--:|--:|"]
+    names = ("yaw", "pitch", "roll")
+    # adding 0 turns -0.0 into 0.0
+    return [
+        *head,
+        *(
+            f"| {n} | {' | '.join(f'{v + 0:.1f}' for v in q.round(1))} |"
+            for n, q in zip(names, quantiles.T, strict=True)
+        ),
+    ]

@@ -1,0 +1,81 @@
+"""What this installation has, and for each engine and extra what it lacks and the command that brings it."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from thermvision.annotations.errors import ThermVisionError
+from thermvision.generation.engines import ENGINES, get_engine
+
+DISTRIBUTION = "thermvision-db"
+CORE = "core"
+
+
+def examine() -> dict[str, Any]:
+    """Versions, then a list of parts (core, extras, engines) with ``ready``, ``lacks`` and ``mend``.
+
+    >>> examine()["parts"][0]["part"]
+    'core'
+    """
+    parts = [_extra(CORE), *(_extra(name) for name in _extras()), *(_engine(name) for name in sorted(ENGINES))]
+    return {"versions": _versions(), "parts": parts}
+
+
+def print_examination(examination: dict[str, Any]) -> None:
+    """Print `examine` for a person."""
+    print(", ".join(f"{name} {version}" for name, version in examination["versions"].items()))
+    for part in examination["parts"]:
+        print(f"{'ready  ' if part['ready'] else 'lacking'}  {part['part']}")
+        for lack in part["lacks"]:
+            print(f"         {lack}")
+        if not part["ready"]:
+            print(f"         type: {part['mend']}")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in (DISTRIBUTION, "datasets", "huggingface_hub", "numpy", "pyarrow", "av", "torch", "anny", "numba"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def _extras() -> list[str]:
+    return sorted(metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or [])
+
+
+def _extra(extra: str) -> dict[str, Any]:
+    lacks = []
+    for text in metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(text)
+        of_core = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        wanted = of_core if extra == CORE else not of_core and requirement.marker.evaluate({"extra": extra})  # type: ignore[union-attr]
+        if not wanted:
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            lacks.append(f"{requirement.name} is absent; wanted: {requirement.name}{requirement.specifier}")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            lacks.append(f"{requirement.name} is {version}; wanted: {requirement.specifier}")
+    target = "." if extra == CORE else f".[{extra}]"
+    mend = f'pip install -c constraints.txt -e "{target}"'
+    part = extra if extra == CORE else f"extra {extra}"
+    return {"part": part, "ready": not lacks, "lacks": lacks, "mend": mend, "required": extra == CORE}
+
+
+def _engine(name: str) -> dict[str, Any]:
+    try:
+        get_engine(name).require()
+        lacks: list[str] = []
+    except (ThermVisionError, ImportError) as error:
+        lacks = [str(error)]
+    mend = f'pip install -c constraints.txt -e ".[{name}]"'
+    return {"part": f"engine {name}", "ready": not lacks, "lacks": lacks, "mend": mend, "required": False}

@@ -1,0 +1,196 @@
+"""One head in front of one camera: what stays the same over an item is prepared once, then each frame is rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermvision.annotations.errors import UsageError
+from thermvision.generation.engines.phantom import raster
+from thermvision.generation.engines.phantom.appearance import Appearance
+from thermvision.generation.engines.phantom.expression import deform
+from thermvision.generation.engines.phantom.landmarks import LandmarkVisibility, View, outline_landmarks
+from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
+from thermvision.generation.engines.phantom.neck import NeckPose, bend, make_neck, neck_pose, turn
+from thermvision.generation.engines.phantom.raster import Visibility, draw_strands, draw_triangles, empty_visibility
+from thermvision.generation.engines.phantom.shading import SKIN_EMISSIVITY, integrate
+
+SAMPLES = 3  # per pixel along each axis
+_HIDDEN = -0.02  # metres of cut below which a triangle is never seen
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One rendered frame before the detector, on the pixel grid of the sensor window (h, h).
+
+    Attributes:
+        radiance: (h, h) float64, W / (m² sr).
+        temperature: (h, h) float32, °C of the objects themselves, mean over the pixel.
+        segment: (h, h) uint8, index into `SEGMENTS`, at the pixel centre.
+        depth: (h, h) float32, metres along the optical axis, 0 for background.
+        surface: (n, 3) posed head vertices, metres, world axes.
+        landmarks_3d: (68, 3) anatomical points, posed, world axes.
+        landmarks: (68, 2) window coordinates, with the jaw of the visible outline.
+        landmark_state: (68,) uint8.
+        skin: (n,) °C of every head vertex in this frame.
+        seen: the samples' visibility.
+    """
+
+    radiance: NDArray[np.float64]
+    temperature: NDArray[np.float32]
+    segment: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    surface: Floats
+    landmarks_3d: Floats
+    landmarks: Floats
+    landmark_state: NDArray[np.uint8]
+    skin: Floats
+    seen: Visibility
+
+
+@dataclass(frozen=True, eq=False)
+class _Hair:
+    """Strands whose rest position and bend weights do not change over the item."""
+
+    strands: Strands
+    weights: NDArray[np.float32]
+    temperature: NDArray[np.float32]
+
+
+class Scene:
+    """A dressed head, a view and an air temperature.
+
+    Args:
+        head: the identity.
+        appearance: skin, hair, clothes and accessories.
+        view: the camera.
+        ambient: air temperature, °C.
+    """
+
+    def __init__(self, head: Head, appearance: Appearance, view: View, ambient: float) -> None:
+        self.head, self.appearance, self.view, self.ambient = head, appearance, view, ambient
+        self.neck = make_neck(head)
+        topology = head.topology
+        n = len(topology.canonical)
+        self._background = appearance.background((view.window, view.window))
+        self._skin_weights = self.neck.weights(head.rest)
+        self._layer_points: list[Floats] = []
+        triangles, labels, cuts, emissivities = [], [topology.label], [np.ones(n)], [np.full(n, SKIN_EMISSIVITY)]
+        weights, temperatures, normals, offset = [], [], [], n
+        for layer in appearance.layers:
+            count = len(layer.vertices)
+            cut = np.ones(count) if layer.cut is None else layer.cut
+            shown = layer.triangles[(cut[layer.triangles] > _HIDDEN).all(1)]
+            triangles.append(shown + offset)
+            labels.append(np.full(count, layer.label))
+            cuts.append(cut)
+            emissivities.append(np.broadcast_to(np.asarray(layer.emissivity, np.float64), count))
+            weights.append(self._follow(layer.vertices, layer.follow))
+            temperatures.append(layer.temperature)
+            normals.append(raster.surface_normals(layer.vertices, layer.triangles))
+            self._layer_points.append(layer.vertices)
+            offset += count
+        self._layer_triangles = np.concatenate([np.zeros((0, 3), np.int32), *triangles]).astype(np.int32)
+        self._triangles = np.concatenate([topology.triangles, self._layer_triangles])
+        self._label = np.concatenate(labels).astype(np.uint8)
+        self._cut = np.concatenate(cuts).astype(np.float32)
+        self._emissivity = np.concatenate(emissivities).astype(np.float32)
+        self._layer_vertices = np.concatenate([np.zeros((0, 3)), *self._layer_points])
+        self._layer_normals = np.concatenate([np.zeros((0, 3)), *normals])
+        self._layer_weights = np.concatenate([np.zeros(0, np.float32), *weights])
+        self._layer_temperature = np.concatenate([np.zeros(0), *temperatures])
+        self._hair = [self._prepare(strands) for strands in appearance.hair if len(strands.points)]
+        at_rest = appearance.facial_hair.strands(head.rest, head.rest_normals, head.raw)
+        self._facial_weights = [self._follow(strands.points.reshape(-1, 3), strands.follow) for strands in at_rest]
+
+    def _follow(self, points: Floats, follow: str) -> NDArray[np.float32]:
+        return np.ones(len(points), np.float32) if follow == "rigid" else self.neck.weights(points)
+
+    def _prepare(self, strands: Strands) -> _Hair:
+        weights = self._follow(strands.points.reshape(-1, 3), strands.follow)
+        return _Hair(strands, weights, np.ascontiguousarray(strands.temperature, dtype=np.float32))
+
+    def _project(self, points: Floats) -> Floats:
+        centre = self.view.window * SAMPLES / 2
+        screen: Floats = raster.project(points, self.view.focal * SAMPLES, centre, centre, self.view.eye)
+        return screen
+
+    def _cosine(self, points: Floats, normals: Floats) -> NDArray[np.float32]:
+        toward = self.view.eye - points
+        length = np.sqrt(np.einsum("ij,ij->i", toward, toward) * np.einsum("ij,ij->i", normals, normals))
+        cosine = np.abs(np.einsum("ij,ij->i", toward, normals)) / np.maximum(length, 1e-12)
+        return cosine.astype(np.float32)
+
+    def _draw_strands(
+        self, strands: Strands, weights: NDArray[np.float32], temperature: NDArray[np.float32], pose: NeckPose, seen: Visibility
+    ) -> None:
+        posed = bend(strands.points.reshape(-1, 3), weights, pose)
+        screen = self._project(posed).reshape(strands.points.shape)
+        distance = self.view.eye[2] - self.neck.pivot[2]
+        width = np.broadcast_to(strands.half_width, len(strands.points)) * (self.view.focal * SAMPLES / distance)
+        draw_strands(screen, temperature, width, int(strands.label), seen.triangle, seen.depth, seen.weight)
+
+    def render(self, head_pose: NDArray[np.float64], weights: NDArray[np.float64], breath: float = 0.0) -> Observation:
+        """Render one frame.
+
+        Args:
+            head_pose: (3,) yaw, pitch, roll in degrees.
+            weights: (52,) weights of `expression.FACE_UNITS`.
+            breath: -1 (inhaled) .. 1 (exhaled).
+
+        Raises:
+            UsageError: a part of the head is nearer to the lens than the engine can draw.
+        """
+        topology, view = self.head.topology, self.view
+        pose = neck_pose(self.neck, head_pose, -breath)
+        raw, expressed = deform(self.head, weights)
+        normals = raster.surface_normals(expressed, topology.triangles)
+        surface = bend(expressed, self._skin_weights, pose)
+        cloth = bend(self._layer_vertices, self._layer_weights, pose)
+        points = np.concatenate([surface, cloth])
+        turned = np.concatenate(
+            [turn(normals, self._skin_weights, pose), turn(self._layer_normals, self._layer_weights, pose)]
+        )
+        screen = self._project(points)
+        if (nearest := float(screen[: len(surface), 2].min())) < 2 * raster.NEAR:
+            raise UsageError(
+                f"the head comes within {nearest:.2f} m of the lens; allowed: {2 * raster.NEAR:g} m or more; "
+                f"raise the camera's distance"
+            )
+
+        landmarks_3d = surface[topology.landmarks]
+        outline = outline_landmarks(surface, landmarks_3d, float(head_pose[2]), view)
+        visibility = LandmarkVisibility(outline, view, SAMPLES)
+        seen = empty_visibility(view.window * SAMPLES, view.window * SAMPLES)
+        draw_triangles(screen, topology.triangles, self._cut, seen)
+        visibility.see_head(seen.depth)
+        if len(self._layer_triangles):
+            draw_triangles(screen, self._layer_triangles, self._cut, seen, first=len(topology.triangles))
+        for hair in self._hair:
+            self._draw_strands(hair.strands, hair.weights, hair.temperature, pose, seen)
+        states = visibility.states(seen.depth)  # before brows and beard: they are part of the face and hide nothing
+        facial = self.appearance.facial_hair.strands(expressed, normals, raw)
+        for strands, bound in zip(facial, self._facial_weights, strict=True):
+            temperature = np.ascontiguousarray(strands.temperature, dtype=np.float32)
+            self._draw_strands(strands, bound, temperature, pose, seen)
+
+        skin = self.appearance.skin.at(breath)
+        temperature = np.concatenate([skin, self._layer_temperature]).astype(np.float32)
+        radiance, objects, segment, depth = integrate(
+            seen, self._triangles, temperature, self._cosine(points, turned), self._emissivity, self._label,
+            self._background, self.ambient, SAMPLES,
+        )  # fmt: skip
+        return Observation(
+            radiance=radiance,
+            temperature=objects,
+            segment=segment,
+            depth=depth,
+            surface=surface,
+            landmarks_3d=landmarks_3d,
+            landmarks=view.project(outline),
+            landmark_state=states,
+            skin=skin,
+            seen=seen,
+        )

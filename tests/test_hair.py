@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import HAIRSTYLES, SEGMENTS
+from thermvision.generation.engines.phantom.hair import HAIR_STYLES, GrownHair, grow_hair, hair_strands, hair_style
+from thermvision.generation.engines.phantom.hair_shell import make_shell
+from thermvision.generation.engines.phantom.hairline import Hairline, draw_hairline, scalp_temperature
+from thermvision.generation.engines.phantom.identity import HAIRSTYLES_BY_GENDER, make_head
+from thermvision.generation.engines.phantom.layers import Head
+from thermvision.generation.engines.phantom.thermal import skin_temperature
+from thermvision.generation.specs import Subject
+
+STYLES = sorted(HAIR_STYLES)
+
+
+@pytest.fixture(scope="module", params=["female", "male"])
+def head(request: pytest.FixtureRequest) -> Head:
+    return make_head(Subject("a", 4, request.param, 2))
+
+
+@pytest.fixture(scope="module")
+def hairline(head: Head) -> Hairline:
+    return draw_hairline(head, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def grown(head: Head, hairline: Hairline) -> dict[str, GrownHair]:
+    hair = {style: grow_hair(head, hairline, style, np.random.default_rng(1)) for style in STYLES}
+    return {style: h for style, h in hair.items() if h is not None}
+
+
+def test_every_style_of_the_schema_is_drawn() -> None:
+    assert {*HAIR_STYLES, "bald"} == set(HAIRSTYLES)
+    assert set().union(*HAIRSTYLES_BY_GENDER.values()) <= set(HAIRSTYLES)
+    assert hair_style("bald") is None
+    with pytest.raises(UsageError, match=r"mohawk.*allowed: bald, buzz"):
+        hair_style("mohawk")
+
+
+def test_hairline_bears_the_crown_and_not_the_face(head: Head, hairline: Hairline) -> None:
+    rows = head.topology.landmarks[3:14]  # the jaw points above lie beneath the sideburns
+    rows = np.concatenate([rows, head.topology.landmarks[17:]])
+    assert (hairline.inside[rows] < 0).all()
+    crown = head.topology.canonical[:, 1].argmax()
+    assert hairline.inside[crown] > 0.03
+    assert hairline.thickness[crown] == pytest.approx(1)
+    assert (hairline.inside[head.topology.ear > 0.1] < 0).all()
+
+
+def test_shell_is_a_distance(head: Head) -> None:
+    shell = make_shell(head)
+    crown = head.rest[head.topology.canonical[:, 1].argmax()]
+    distance, outward = shell.distance(crown + np.array([[0, 0.02, 0], [0, 0.04, 0], [0, -0.02, 0]]))
+    assert distance[1] - distance[0] == pytest.approx(0.02, abs=0.003)
+    assert distance[2] < 0 < distance[0]
+    assert outward[0] == pytest.approx([0, 1, 0], abs=0.35)
+    assert np.linalg.norm(outward, axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_strands_are_finite_and_leave_the_face_free(head: Head, grown: dict[str, GrownHair], style: str) -> None:
+    hair = grown[style]
+    n, count, _ = hair.points.shape
+    assert count == HAIR_STYLES[style].points
+    assert n > 0.5 * HAIR_STYLES[style].strands
+    assert np.isfinite(hair.points).all()
+    assert hair.height.min() > -0.012
+    x, y, z = np.moveaxis(hair.points, -1, 0)
+    eyes = head.landmarks[36:48]
+    before_eyes = (np.abs(x) < eyes[:, 0].max()) & (z > eyes[:, 2].min() - 0.01)
+    before_eyes &= (y < eyes[:, 1].max() + 0.01) & (y > head.landmarks[8, 1])
+    assert not before_eyes.any()
+
+
+@pytest.mark.parametrize(("style", "longest"), [("buzz", 0.006), ("crew", 0.018), ("short", 0.04)])
+def test_strand_lengths(grown: dict[str, GrownHair], style: str, longest: float) -> None:
+    length = np.linalg.norm(np.diff(grown[style].points, axis=1), axis=2).sum(1)
+    # pushes off the head add a little to what the steps cover
+    assert np.percentile(length, 90) < 1.7 * longest
+    assert np.percentile(length, 90) > 0.3 * longest
+
+
+def test_bob_ends_at_the_chin_and_long_hair_below(head: Head, grown: dict[str, GrownHair]) -> None:
+    chin = head.landmarks[8, 1]
+    assert np.percentile(grown["bob"].points[..., 1], 0.5) > chin - 0.07
+    assert grown["long"].points[..., 1].min() < chin - 0.10
+
+
+def test_tied_hair_leaves_the_sides_of_the_neck_free(head: Head, grown: dict[str, GrownHair]) -> None:
+    low = grown["back"].points[..., 1] < head.landmarks[8, 1]
+    assert low.mean() < 0.02
+
+
+def test_growth_repeats(head: Head, hairline: Hairline, grown: dict[str, GrownHair]) -> None:
+    again = grow_hair(head, hairline, "side", np.random.default_rng(1))
+    assert again is not None
+    assert np.array_equal(again.points, grown["side"].points)
+    other = grow_hair(head, hairline, "side", np.random.default_rng(2))
+    assert other is not None
+    assert other.points.shape != again.points.shape or not np.allclose(other.points, again.points)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_hair_lies_between_air_and_skin(
+    head: Head, hairline: Hairline, grown: dict[str, GrownHair], style: str
+) -> None:
+    skin = skin_temperature(head, np.random.default_rng(3), np.random.default_rng(4), 21.0)
+    (strands,) = hair_strands(head, grown[style], hairline, skin, 21.0)
+    assert strands.label == SEGMENTS.index("hair")
+    assert strands.points.shape[:2] == strands.temperature.shape
+    assert strands.half_width.shape == (len(strands.points),)
+    assert np.isfinite(strands.temperature).all()
+    assert np.percentile(strands.temperature, 0.1) > 21.0
+    assert strands.temperature.max() < skin.base + 2.5
+    if style in ("short", "side", "long"):
+        assert strands.temperature[:, 0].mean() > strands.temperature[:, -1].mean() + 0.5
+
+
+def test_scalp_changes_only_inside_the_hairline(head: Head, hairline: Hairline) -> None:
+    skin = skin_temperature(head, np.random.default_rng(3), np.random.default_rng(4), 22.0)
+    for insulation in (0.0, 0.6):
+        scalp = scalp_temperature(head, hairline, skin, insulation, 22.0, np.random.default_rng(0))
+        outside = hairline.inside <= 0
+        assert np.array_equal(scalp.temperature[outside], skin.temperature[outside])
+        crown = hairline.inside > 0.04
+        assert scalp.temperature[crown].mean() < skin.temperature[crown].mean()
