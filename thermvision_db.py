@@ -28,7 +28,8 @@ __version__ = "1.0.0"
 __all__ = ["CONFIGS", "ThermVisionConfig", "ThermVisionDB", "__version__", "frames", "load", "main"]
 PUBLISHED = "MAli-Farooq/ThermVision-DB"
 CONFIGS = (
-    "video", "image", "frontal_pose", "facial_accessories", "beard", "mix", "head_poses", "frames", "radiometric", "scenes",
+    "video", "image", "frontal_pose", "facial_accessories", "beard", "mix", "head_poses", "frames", "radiometric",
+    "scenes",
 )  # fmt: skip
 _PACKAGES = ("annotations", "curation", "dataset_card", "generation")
 
@@ -40,10 +41,10 @@ def _define_builder() -> tuple[type, type]:
     from thermvision.annotations.schema import config_description, features
     from thermvision.curation import sources
 
-    class ThermVisionConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    class ThermVisionConfig(datasets.BuilderConfig):
         """A config of ThermVision-DB: what a row is. See `CONFIGS`."""
 
-    class ThermVisionDB(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    class ThermVisionDB(datasets.ArrowBasedBuilder):
         """Rows of a release or of the published archives, one config at a time.
 
         ``data_dir`` is a release folder, a zip of the published archives, or a folder that holds them or their
@@ -175,9 +176,9 @@ def frames(row: Mapping[str, Any], indices: Sequence[int] | None = None) -> NDAr
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``thermvision``; returns its exit code (see `thermvision.annotations.errors`)."""
-    from thermvision.dataset_card.commands import finish
     from thermvision.curation import commands as curation
     from thermvision.curation.console import new_app, run
+    from thermvision.dataset_card.commands import finish
     from thermvision.generation import commands as generation
 
     app = new_app(__version__)

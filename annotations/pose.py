@@ -1,7 +1,7 @@
 """Head pose: yaw, pitch and roll in degrees, and the rotation matrix they stand for.
 
-Axes: +x image right (the subject's left), +y up, +z toward the camera. ``R = Ry(yaw) · Rx(-pitch) · Rz(-roll)``:
-positive yaw turns the nose to image right, positive pitch looks up, positive roll tilts the head clockwise in the image.
+Axes: +x image right (the subject's left), +y up, +z toward the camera. ``R = Ry(yaw) · Rx(-pitch) · Rz(-roll)``.
+Positive yaw turns the nose to image right, positive pitch looks up, positive roll tilts the head clockwise.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ SEGMENTS = (
     "background", "skin", "eye", "mouth", "cloth", "hair", "brow", "beard", "glasses", "mask", "headwear", "teeth",
 )  # fmt: skip
 REGIONS = (
-    "forehead", "canthus_left", "canthus_right", "nose", "cheek_left", "cheek_right", "chin", "lips", "ear_left", "ear_right",
+    "forehead", "canthus_left", "canthus_right", "nose", "cheek_left", "cheek_right", "chin", "lips", "ear_left",
+    "ear_right",
 )  # fmt: skip
 MAX_CLASS_NAMES = 1000  # 10,000 ClassLabel names cost seconds at every load; beyond this `identity` is an int32
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,9 @@ from .console import human_bytes, show_json
 # Called with a finished release; writes its card and pictures and returns the lines that end the command.
 Finish = Callable[[Path], list[str]]
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the release: new, empty, or one this command was started in.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the release: new, empty, or one this command was started in.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many clips and this many stills.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made, write nothing.")]
@@ -60,6 +63,9 @@ def register(app: typer.Typer, finish: Finish) -> None:
             return
         for line in finish(out):
             Console(stderr=as_json, soft_wrap=True, highlight=False).print(line, markup=False)
+        if report.failed:
+            listed = "; ".join(f"{f.item_id}: {f.reason}" for f in report.failed[:5])
+            raise FindingsError(f"{len(report.failed)} items could not be imported ({listed}); all are in the report")
 
     @app.command()
     def info(release: Release, as_json: AsJson = False) -> None:
@@ -80,10 +86,12 @@ def register(app: typer.Typer, finish: Finish) -> None:
         for name, config in facts["configs"].items():
             counts = [str(config["rows"].get(split, 0)) for split in ("train", "validation", "test")]
             table.add_row(name, config["what"], *counts, human_bytes(config["bytes"]))
-        console = Console(soft_wrap=False)
+        console = Console(width=None if sys.stdout.isatty() else 120)
         console.print(table)
         genders = f"{subjects['female']} female, {subjects['male']} male"
-        console.print(f"{subjects['total']} subjects ({genders}), licence {facts['licence']}, {facts['shards']} shards,", end=" ")
+        console.print(
+            f"{subjects['total']} subjects ({genders}), licence {facts['licence']}, {facts['shards']} shards,", end=" "
+        )
         console.print(f"{human_bytes(facts['bytes'])}, made by {', '.join(facts['engines']) or facts['source']}")
         if facts["failed"]:
             console.print(f"{facts['failed']} items failed; see release.json")
@@ -108,5 +116,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
             raise FindingsError(f"{len(findings)} findings in {release}")
         manifest = read_release(release)
         if not as_json:
-            print(f"{release}: {len(manifest.shards)} shards, {human_bytes(sum(s.bytes for s in manifest.shards))}, all whole")
+            print(
+                f"{release}: {len(manifest.shards)} shards,"
+                f" {human_bytes(sum(s.bytes for s in manifest.shards))}, all whole"
+            )
             print(f'next: python -c "from datasets import load_dataset; print(load_dataset({str(release)!r}))"')

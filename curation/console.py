@@ -23,8 +23,8 @@ def new_app(version: str) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 missing package or weights, 4 damaged input, 5 remote refused,"
-        " 6 output cannot be written, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 findings, 2 usage, 3 missing package or weights, 4 damaged input,"
+        " 5 remote refused, 6 output cannot be written, 130 interrupted.",
     )
 
     def show_version(asked: bool) -> None:
@@ -46,21 +46,23 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
         command = typer.main.get_command(app)
         result = command.main(list(arguments), prog_name="thermvision", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
     except ThermVisionError as error:
         print(f"thermvision: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("thermvision: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:
         # Typer brings its own click, whose usage errors have no public base class: they show themselves
-        if not hasattr(error, "show"):
+        if not hasattr(error, "show") or not hasattr(error, "exit_code"):
             raise
         error.show()
         return int(error.exit_code)
+    if code == INTERRUPTED:
+        print("thermvision: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    return code
 
 
 def show_json(value: Any) -> None:

@@ -37,7 +37,7 @@ class ReleaseSource:
     def __init__(self, root: Path) -> None:
         self.root, self.release = root, read_release(root)
         self.digest = sha256_file(root / MANIFEST)[:16]
-        self.identities = self.release.subject_ids
+        self.identities: Sequence[str] = self.release.subject_ids
 
     def parts(self, config: str) -> dict[str, list[Any]]:
         check_config(config, self.release.configs, str(self.root))
@@ -66,7 +66,9 @@ def open_source(path: Path) -> Source:
         DamagedInputError: it is broken.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist; allowed: a release folder, a zip or a folder of the published archives")
+        raise UsageError(
+            f"{path} does not exist; allowed: a release folder, a zip or a folder of the published archives"
+        )
     path = path.resolve()
     if (path / MANIFEST).is_file() or (path / ".build").is_dir():
         return ReleaseSource(path)
@@ -145,7 +147,9 @@ def read_split_table(table: Mapping[str, str] | str | Path) -> dict[str, str]:
 
     path = Path(table)
     if path.suffix not in (".csv", ".parquet") or not path.is_file():
-        raise UsageError(f"split table {path} is not readable; allowed: an existing .csv or .parquet file, or a mapping")
+        raise UsageError(
+            f"split table {path} is not readable; allowed: an existing .csv or .parquet file, or a mapping"
+        )
     frame = pd.read_csv(path, dtype=str, keep_default_na=False) if path.suffix == ".csv" else pd.read_parquet(path)
     if missing := {"subject_id", "split"} - set(frame.columns):
         raise UsageError(f"split table {path} lacks {', '.join(sorted(missing))}; allowed columns: subject_id, split")

@@ -43,7 +43,15 @@ class VideoInfo:
 
 def encoder_settings(crf: int = CRF) -> dict[str, Any]:
     """The settings that `encode_gray` uses, for provenance. One thread: x264's bytes change with the thread count."""
-    return {"codec": "libx264", "pix_fmt": "yuv420p", "crf": crf, "gop": GOP, "mbtree": 0, "range": "full", "threads": 1}
+    return {
+        "codec": "libx264",
+        "pix_fmt": "yuv420p",
+        "crf": crf,
+        "gop": GOP,
+        "mbtree": 0,
+        "range": "full",
+        "threads": 1,
+    }
 
 
 def encode_gray(frames: NDArray[np.uint8], fps: float = 30.0, crf: int = CRF) -> bytes:

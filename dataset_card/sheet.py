@@ -45,7 +45,8 @@ def contact_sheet(root: Path, manifest: Manifest) -> Image.Image:
     if clips:
         blocks += [_section("Clips", "frames at equal steps"), *(_clip_row(clip) for clip in clips)]
     if annotated := _annotated(stills, clips):
-        blocks += [_section("Annotations", "as stored in the release"), _tiles(annotated, "", ()), _legend(annotated)]
+        tiles, annotations = zip(*annotated, strict=True)
+        blocks += [_section("Annotations", "as stored in the release"), _tiles(tiles, "", ()), _legend(annotations)]
     if heat := _temperatures(root, manifest):
         blocks += [_section("Radiometric", "16-bit, 100 × kelvin, on the sensor's own pixel grid"), heat]
     blocks.append(_footer(manifest))
@@ -188,7 +189,9 @@ def _frame_caption(row: dict[str, Any], index: int) -> str:
     return f"{index}" if expression is None else f"{index} · {EXPRESSIONS[expression]}"
 
 
-def _annotated(stills: dict[str, list[dict[str, Any]]], clips: list[dict[str, Any]]) -> list[Tile]:
+def _annotated(
+    stills: dict[str, list[dict[str, Any]]], clips: list[dict[str, Any]]
+) -> list[tuple[Tile, FrameAnnotation]]:
     """Up to five frames with all that is known of them: one a category first, then frames of clips."""
     side = 2 * ((CONTENT - (ANNOTATED - 1) * GAP) // ANNOTATED)  # twice the tile: lines come out smooth
     found = []
@@ -206,24 +209,28 @@ def _annotated(stills: dict[str, list[dict[str, Any]]], clips: list[dict[str, An
     return found[:ANNOTATED]
 
 
-def _drawn(gray: NDArray[np.uint8], annotation: FrameAnnotation, side: int, caption: str) -> Tile:
+def _drawn(
+    gray: NDArray[np.uint8], annotation: FrameAnnotation, side: int, caption: str
+) -> tuple[Tile, FrameAnnotation]:
     factor = side / max(gray.shape)
     size = round(gray.shape[1] * factor), round(gray.shape[0] * factor)
     large = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
     known = draw.describe(annotation)
     drawn = draw.draw_annotation(large, samples.scaled(annotation, factor), label=False)
-    return Tile(drawn, (caption, known) if known else (caption,))
+    return Tile(drawn, (caption, known) if known else (caption,)), annotation
 
 
-def _legend(tiles: Sequence[Tile]) -> Image.Image:
+def _legend(annotations: Sequence[FrameAnnotation]) -> Image.Image:
+    """The colours that occur in the annotations above, and no others."""
     image, pen = _block(40)
     x = float(MARGIN)
-    entries = [
-        ("face box", draw.BOX_COLOUR),
-        *((draw.STATE_NAMES[s], c) for s, c in list(draw.STATE_COLOURS.items())[:3]),
-    ]
-    axes = ("subject's left", "up", "toward the camera")
-    entries += list(zip(axes, draw.AXIS_COLOURS, strict=True))
+    entries = [("face box", draw.BOX_COLOUR)]
+    if any(len(a.extra_bboxes) for a in annotations):
+        entries.append(("further face", draw.EXTRA_BOX_COLOUR))
+    states = {int(s) for a in annotations if a.landmark_state is not None for s in a.landmark_state}
+    entries += [(draw.STATE_NAMES[s], colour) for s, colour in draw.STATE_COLOURS.items() if s in states]
+    if any(a.head_pose is not None for a in annotations):
+        entries += list(zip(("subject's left", "up", "toward the camera"), draw.AXIS_COLOURS, strict=True))
     for name, colour in entries:
         pen.rounded_rectangle((x, 11, x + 14, 25), radius=3, fill=colour)
         pen.text((x + 21, 18), name, font=font(15), fill=TEXT, anchor="lm")

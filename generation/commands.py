@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,10 +21,14 @@ def register(app: typer.Typer, finish: Finish) -> None:
     @app.command()
     def build(
         out: Out,
-        recipe: Annotated[str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper.")] = "quickstart",
+        recipe: Annotated[
+            str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper.")
+        ] = "quickstart",
         workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
         limit: Limit = None,
-        retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
+        retry_failed: Annotated[
+            bool, typer.Option("--retry-failed", help="Try items again that failed before.")
+        ] = False,
         dry_run: DryRun = False,
         as_json: AsJson = False,
         quiet: Quiet = False,
@@ -59,8 +62,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
         if manifest.failed:
             listed = "; ".join(f"{f.item_id}: {f.reason}" for f in manifest.failed[:5])
             raise FindingsError(
-                f"{len(manifest.failed)} items failed ({listed}); all are in {out / 'release.json'}; try them again with"
-                " --retry-failed"
+                f"{len(manifest.failed)} items failed ({listed}); all are in {out / 'release.json'};"
+                " try them again with --retry-failed"
             )
 
     @app.command()

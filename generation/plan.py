@@ -68,7 +68,7 @@ class Plan:
     def estimated_bytes(self) -> int:
         """About how large the release will be."""
         total = 0.0
-        for item in (*self.clips, *self.stills):
+        for item in (i for s in self.shards for i in s.items):
             pixels = item.size**2
             kept = len(radiometric_frames(item)) if isinstance(item, ClipSpec) else int(item.radiometric)
             rate = BYTES_A_CLIP_PIXEL if isinstance(item, ClipSpec) else BYTES_A_STILL_PIXEL
@@ -109,7 +109,9 @@ def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = No
     subjects = make_subjects(recipe)
     ordinal = {g: count() for g in GENDERS}
     identities = tuple(
-        Identity(subject_id=s.subject_id, gender=s.gender, split=split_of(s.gender, next(ordinal[s.gender])))
+        Identity.model_validate(
+            {"subject_id": s.subject_id, "gender": s.gender, "split": split_of(s.gender, next(ordinal[s.gender]))}
+        )
         for s in subjects
     )
     clips = list(islice(_clips(recipe, subjects, engines[recipe.clips.engine]), limit))
@@ -118,7 +120,7 @@ def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = No
     names = tuple(i.subject_id for i in identities)
     shards: list[ShardSpec] = []
     rows = {s: count() for s in SPLITS}
-    groups = [("video", clips, recipe.shards.clips)]
+    groups: list[tuple[str, Sequence[ClipSpec | StillSpec], int]] = [("video", clips, recipe.shards.clips)]
     groups += [(c, [s for s in stills if s.category == c], recipe.shards.stills) for c in CATEGORIES]
     for config, items, size in groups:
         for name in SPLITS:
@@ -158,7 +160,9 @@ def _stills(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iter
         able = [s for s in asked if engine.check(s, category) is None]
         if table.count and (not able or (table.gender != "any" and len(able) < len(asked))):
             why = next(w for s in asked if (w := engine.check(s, category)))
-            raise UsageError(f"stills.{category}: engine {recipe.stills.engine} cannot make it of these subjects: {why}")
+            raise UsageError(
+                f"stills.{category}: engine {recipe.stills.engine} cannot make it of these subjects: {why}"
+            )
         for number in range(table.count):
             subject, turn = able[number % len(able)], number // len(able)
             dealt.append(

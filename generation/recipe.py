@@ -1,21 +1,21 @@
 """Recipes: what a release shall contain, as TOML.
 
-    name = "My faces"
-    version = "1.0"
-    seed = 7
+name = "My faces"
+version = "1.0"
+seed = 7
 
-    [subjects]
-    female = 2
-    male = 2
+[subjects]
+female = 2
+male = 2
 
-    [stills]
-    engine = "phantom"
-    frontal_pose = 5
-    beard = { count = 5, gender = "male" }
+[stills]
+engine = "phantom"
+frontal_pose = 5
+beard = { count = 5, gender = "male" }
 
-    [clips]
-    head_pose = 60        # frames a clip; 0: no such clip
-    expression = 60
+[clips]
+head_pose = 60        # frames a clip; 0: no such clip
+expression = 60
 """
 
 from __future__ import annotations
@@ -176,7 +176,9 @@ def _check_content(recipe: Recipe, name: str) -> None:
     clips = [s for s in SEQUENCES if getattr(recipe.clips, s)]
     stills = [c for c in CATEGORIES if getattr(recipe.stills, c).count]
     if not clips and not stills:
-        raise UsageError(f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]} or stills.{CATEGORIES[0]} to 1 or more")
+        raise UsageError(
+            f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]} or stills.{CATEGORIES[0]} to 1 or more"
+        )
     for category in stills:
         gender = getattr(recipe.stills, category).gender
         if gender != "any" and not getattr(subjects, gender):

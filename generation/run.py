@@ -159,7 +159,9 @@ def _radiometric_rows(
         "sensor_to_frame": radiometry.sensor_to_frame.tolist(),
         "ambient": radiometry.ambient,
         **clip_columns(kept),
-        **{n: lists(n) for n in ("skin_bbox", "head_bbox", "landmarks_3d", "expression_weights", "region_temperatures")},
+        **{
+            n: lists(n) for n in ("skin_bbox", "head_bbox", "landmarks_3d", "expression_weights", "region_temperatures")
+        },
         **{n: images(n, truth.get(n)) for n in ("temperature", "segmentation", "depth")},
         **closing,
         "provenance": provenance,
@@ -171,7 +173,9 @@ def encode_png(frame: NDArray[Any]) -> bytes:
     """PNG bytes of a uint8 or uint16 gray frame (H, W)."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(frame), [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
     if not done:
-        raise ValueError(f"a frame of {frame.dtype} {frame.shape} does not encode as PNG; allowed: uint8 or uint16 (H, W)")
+        raise ValueError(
+            f"a frame of {frame.dtype} {frame.shape} does not encode as PNG; allowed: uint8 or uint16 (H, W)"
+        )
     return data.tobytes()
 
 

@@ -57,7 +57,7 @@ class StillSpec:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps every k-th 16-bit frame (0: none)."""
+    """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps each k-th 16-bit frame."""
 
     item_id: str
     subject: Subject

@@ -77,8 +77,12 @@ class WaveEngine:
             progress(count)
         if isinstance(spec, ClipSpec):
             every = spec.radiometric_every
-            return Clip(spec, frames, annotations, ATTRIBUTES, {}, radiometry(range(0, count, every)) if every else None)
-        return Still(spec, frames[0], annotations[0], ATTRIBUTES, {}, radiometry(range(1)) if spec.radiometric else None)
+            return Clip(
+                spec, frames, annotations, ATTRIBUTES, {}, radiometry(range(0, count, every)) if every else None
+            )
+        return Still(
+            spec, frames[0], annotations[0], ATTRIBUTES, {}, radiometry(range(1)) if spec.radiometric else None
+        )
 
 
 def waves(subject: int, item: int, count: int, size: int) -> np.ndarray:

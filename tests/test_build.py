@@ -168,7 +168,7 @@ def test_a_finished_release_is_left_alone(tmp_path, wave_release, monkeypatch):
     assert make(out) == read_release(wave_release)
 
 
-@pytest.mark.parametrize("change", ["seed = 4", "version = \"1.1\""])
+@pytest.mark.parametrize("change", ["seed = 4", 'version = "1.1"'])
 def test_another_recipe_does_not_touch_the_folder(tmp_path, wave_release, change):
     out = tmp_path / "release"
     shutil.copytree(wave_release, out)
@@ -231,7 +231,10 @@ def test_a_failing_item_is_reported_and_the_rest_is_made(tmp_path, monkeypatch, 
     monkeypatch.setattr(WaveEngine, "fail_items", frozenset({"P_000002_S1", "P_000001_beard_000"}))
     out = tmp_path / "out"
     release = make(out)
-    assert [(f.item_id, f.code) for f in release.failed] == [("P_000001_beard_000", "engine"), ("P_000002_S1", "engine")]
+    assert [(f.item_id, f.code) for f in release.failed] == [
+        ("P_000001_beard_000", "engine"),
+        ("P_000002_S1", "engine"),
+    ]
     assert "always fails" in release.failed[0].reason
     assert len(rows(out, "video")) == 11
     assert verify_release(out) == []

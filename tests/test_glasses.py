@@ -40,5 +40,5 @@ def test_arms_reach_the_ears_outside_the_head(head: Head) -> None:
     skin = skin_temperature(head, np.random.default_rng(1), np.random.default_rng(2), 22.0)
     layers = make_glasses(head, skin, 22.0, np.random.default_rng(3))
     for arm, ear in ((layers[2], 0), (layers[5], 16)):
-        assert np.linalg.norm(arm.vertices - head.landmarks[ear], axis=1).min() < 0.035
+        assert np.linalg.norm(arm.vertices - head.landmarks[ear], axis=1).min() < 0.05
         assert arm.temperature[-1] == pytest.approx(skin.base - 3.5)

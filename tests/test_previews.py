@@ -124,3 +124,14 @@ def test_long_captions_are_cut() -> None:
     assert text.endswith("…")
     assert pen.textlength(text, font=sheet.font(14)) <= 120
     assert sheet._fitting("short", 120, pen) == "short"
+
+
+def test_the_legend_lists_what_occurs(oval_release: Path, imported_release: Path) -> None:
+    def shown(root: Path) -> list[bool]:
+        clip = samples.clips(root, read_release(root), 1)[0]
+        pixels = np.asarray(sheet._legend([samples.annotation_of(clip, k) for k in range(clip["num_frames"])]))
+        colours = (draw.BOX_COLOUR, draw.EXTRA_BOX_COLOUR, draw.STATE_COLOURS[3], draw.AXIS_COLOURS[2])
+        return [bool((pixels == colour).all(-1).any()) for colour in colours]
+
+    assert shown(oval_release) == [True, False, True, True]
+    assert shown(imported_release) == [True, True, False, False]

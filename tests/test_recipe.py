@@ -17,7 +17,10 @@ BASE = 'name = "a"\nversion = "1.0"\nseed = 0\n[subjects]\nmale = 1\n'
         ("[stills]\nbeard = '2'", "stills.beard is '2': allowed: a whole number"),
         ("[stills]\nbeard = true", "stills.beard is True: allowed: a whole number"),
         ("[stills]\nbeard = { count = 1, gander = 'male' }", "did you mean gender"),
-        ("[stills]\nbeard = { count = 1, gender = 'female' }", "stills.beard is for female subjects and subjects.female is 0"),
+        (
+            "[stills]\nbeard = { count = 1, gender = 'female' }",
+            "stills.beard is for female subjects and subjects.female is 0",
+        ),
         ("[clips]\nhead_pose = 1.5", "clips.head_pose is 1.5"),
         ("[clips]\nhead_pose = true", "clips.head_pose is True"),
         ("[clips]\nhead_pose = 9\nsize = 33", "clips.size is 33: input should be a multiple of 2"),
@@ -58,7 +61,7 @@ def test_zero_is_a_seed_like_any_other():
 def test_text_that_is_no_toml_and_files_that_are_no_recipes(tmp_path):
     with pytest.raises(DamagedInputError, match="mend that line"):
         parse_recipe("name = [")
-    with pytest.raises(UsageError, match="a .toml file, or paper or quickstart"):
+    with pytest.raises(UsageError, match=r"a \.toml file, or paper or quickstart"):
         read_recipe(str(tmp_path / "none.toml"))
     path = tmp_path / "a.toml"
     path.write_bytes(b"\xff\xfe\x00")

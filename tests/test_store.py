@@ -29,9 +29,14 @@ def test_canonical_json_does_not_depend_on_key_order(value):
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.bin"
     store.atomic_write(path, b"old")
-    with pytest.raises(RuntimeError), store.atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with store.atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -53,7 +58,11 @@ def test_a_write_into_a_really_full_disk(tmp_path):
     full = Path("/dev/full")
     if not full.exists():
         pytest.fail("/dev/full is part of every Linux system")
-    with pytest.raises(OutputError, match="disk is full"), store.writing(tmp_path), full.open("wb", buffering=0) as file:
+    with (
+        pytest.raises(OutputError, match="disk is full"),
+        store.writing(tmp_path),
+        full.open("wb", buffering=0) as file,
+    ):
         file.write(b"x")
 
 

@@ -49,10 +49,14 @@ def test_load_dataset_and_the_builder_give_equal_rows(wave_release, tmp_path, co
 
 def test_the_builder_prepares_with_several_processes_and_as_parquet(wave_release, tmp_path):
     plain = load_dataset(str(wave_release), "frames", split="train")
-    builder = thermvision_db.ThermVisionDB(config_name="frames", data_dir=str(wave_release), cache_dir=str(tmp_path / "a"))
+    builder = thermvision_db.ThermVisionDB(
+        config_name="frames", data_dir=str(wave_release), cache_dir=str(tmp_path / "a")
+    )
     builder.download_and_prepare(num_proc=2)
     assert table(builder.as_dataset("train")).equals(table(plain))
-    builder = thermvision_db.ThermVisionDB(config_name="frames", data_dir=str(wave_release), cache_dir=str(tmp_path / "b"))
+    builder = thermvision_db.ThermVisionDB(
+        config_name="frames", data_dir=str(wave_release), cache_dir=str(tmp_path / "b")
+    )
     builder.download_and_prepare(str(tmp_path / "parquet"), file_format="parquet")
     files = sorted((tmp_path / "parquet").glob("*train*.parquet"))
     assert sum(pa.parquet.read_table(f).num_rows for f in files) == len(plain)
@@ -130,7 +134,7 @@ def test_a_split_table_must_name_every_subject(wave_release, tmp_path):
     bad.write_text("subject_id,split\nP_000000,a\nP_000000,b\n")
     with pytest.raises(UsageError, match="names P_000000 twice"):
         thermvision_db.load("video", wave_release, split_table=bad)
-    mapping = {s: "a" for s in read_release(wave_release).subject_ids}
+    mapping = dict.fromkeys(read_release(wave_release).subject_ids, "a")
     with pytest.raises(UsageError, match="'b' is not in the split table"):
         thermvision_db.load("video", wave_release, split="b", split_table=mapping)
 

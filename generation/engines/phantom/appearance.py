@@ -96,7 +96,8 @@ def dress(head: Head, subject: Subject, attributes: Mapping[str, str | None], am
     hairline = _hairline(head, path)
     style = hair_style(chosen["hairstyle"])
     facial, skin = _facial_hair(head, path, chosen["beard"]).on(bare)
-    skin = scalp_temperature(head, hairline, skin, style.insulation if style else 0.0, ambient, rng("hair", _SCALP))
+    insulation, sides = (style.insulation, style.sides) if style else (0.0, 1.0)
+    skin = scalp_temperature(head, hairline, skin, insulation, sides, ambient, rng("hair", _SCALP))
     grown = _grown(head, path, chosen["hairstyle"])
 
     layers = make_garment(head, bare, ambient, rng("garment", item))

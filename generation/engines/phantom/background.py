@@ -24,7 +24,7 @@ def background_temperature(shape: tuple[int, int], ambient: float, rng: np.rando
     window, screen, chair = _window(u, v, ambient, rng), _screen(u, v, rng), _chair(u, v, rng)
     if present[0] < 0.18:
         room = room + window
-    if present[1] < 0.12:
+    if present[1] < 0.10:
         room = room + screen
     if present[2] < 0.30:
         room = room + chair
@@ -57,8 +57,10 @@ def _window(u: Floats, v: Floats, ambient: float, rng: np.random.Generator) -> F
 
 def _screen(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
     """A running display, warm and far out of focus."""
-    centre = (float(rng.choice([-1, 1])) * rng.uniform(0.32, 0.45) + 0.5, rng.uniform(0.35, 0.7))
-    return rng.uniform(2.0, 6.0) * _box(u, v, centre, (rng.uniform(0.07, 0.12), rng.uniform(0.05, 0.08)), 0.045)
+    centre = (float(rng.choice([-1, 1])) * rng.uniform(0.34, 0.48) + 0.5, rng.uniform(0.35, 0.7))
+    across, up = (u - centre[0]) / rng.uniform(0.07, 0.12), (v - centre[1]) / rng.uniform(0.05, 0.08)
+    # a rectangle blurred as wide as itself: level curves between box and ellipse
+    return rng.uniform(1.0, 3.5) * np.exp(-((np.abs(across) ** 3 + np.abs(up) ** 3) ** 0.8))
 
 
 def _chair(u: Floats, v: Floats, rng: np.random.Generator) -> Floats:

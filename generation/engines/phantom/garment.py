@@ -18,6 +18,7 @@ CLOTH_EMISSIVITY = 0.92
 _MARGIN = 0.020  # metres beyond the neckline still in the mesh: the cut falls inside triangles
 _ROUNDING = 0.014  # metres, softness of the corner between collar and chest
 _OFFSET, _COLLAR = 0.009, 0.0035  # metres off the skin; what the collar adds
+_DEEPEST = 0.004  # metres a fold may sink: below, skin would come through
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ def make_garment(head: Head, skin: SkinTemperature, ambient: float, rng: np.rand
     deep = _ridges(random_field(rng, 0.045))(hanging) * 0.9 + 0.7 * random_field(rng, 0.05)(hanging)
     crease = _ridges(random_field(rng, 0.025))(hanging)
     away = smoothstep(cut, 0.004, 0.03)  # the hem is sewn flat
-    cloth = cloth + normals * (0.0022 * deep * away + 0.0006 * crease * away + _COLLAR * hem)[:, None]
+    relief = 0.0028 * deep * away + 0.0009 * crease * away + _COLLAR * hem
+    cloth = cloth + normals * np.maximum(relief, -_DEEPEST)[:, None]
 
     y = C[:, 1]
     chin = place.points[8, 1]
-    temperature = ambient + (skin.base - ambient) * rng.uniform(0.38, 0.58) + (0.55 * deep + 0.25 * crease) * away
+    temperature = ambient + (skin.base - ambient) * rng.uniform(0.38, 0.58) + (0.55 * deep + 0.35 * crease) * away
     temperature += 1.3 * np.exp(-np.clip(cut, 0, None) / 0.018)
     temperature += 0.8 * smoothstep(normals[:, 1], 0.5, 0.95) - 1.0 * smoothstep(y, chin - 0.12, chin - 0.28)
-    temperature += 0.12 * random_field(rng, 0.004, 1, 32)(C)  # weave
+    temperature += 0.22 * random_field(rng, 0.0032, 1, 32)(C)  # weave
     if shape.ribbed:
         temperature += 0.35 * np.sin(cut / 0.0011) * ((cut > 0) & (cut < 0.014)) - 0.5 * (np.abs(cut - 0.015) < 0.0016)
     return [Layer(cloth, triangles, temperature, CLOTH, CLOTH_EMISSIVITY, "skin", cut)]

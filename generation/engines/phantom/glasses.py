@@ -47,7 +47,10 @@ def make_glasses(head: Head, skin: SkinTemperature, ambient: float, rng: np.rand
         rim = lens[-1]
         layers.append(_tube(rim, 0.0011, np.full(len(rim), level + 2.2)))
         hinge = rim[np.argmax(side * rim[:, 0])] + [0, 0.35 * height, 0]
-        layers.append(_arm(hinge, side, points, shell, level + 2.0, skin.base - 3.5))
+        ear = head.rest[(head.topology.ear > 0.3) & (side * head.rest[:, 0] > 0)]
+        # to where the upper ear meets the head; the rest is hidden behind it
+        end = np.array([side * np.abs(ear[:, 0]).min(), np.percentile(ear[:, 1], 85), ear[:, 2].max() - 0.012])
+        layers.append(_arm(hinge, end, shell, level + 2.0, skin.base - 3.5))
     layers.append(_bridge(centre, width, height, level + 3.0))
     return layers
 
@@ -69,10 +72,9 @@ def _lens(centre: Floats, width: float, height: float, power: float) -> Floats:
     return lens
 
 
-def _arm(hinge: Floats, side: float, points: Floats, shell: HairShell, front: float, back: float) -> Layer:
-    ear = points[16 if side > 0 else 0] + np.array([0.006 * side, 0.012, -0.020])
-    t = np.linspace(0, 1, 20)
-    arm = hinge + (ear - hinge) * t[:, None]
+def _arm(hinge: Floats, end: Floats, shell: HairShell, front: float, back: float) -> Layer:
+    t = np.linspace(0, 1, 24)
+    arm = hinge + (end - hinge) * t[:, None]
     for _ in range(3):  # the distance is smooth, not exact: a few corrections clear the temple
         distance, outward = shell.distance(arm)
         arm = arm + outward * np.maximum(0.0025 - distance, 0)[:, None] * smoothstep(t, 0, 0.1)[:, None]

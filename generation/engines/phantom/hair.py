@@ -14,7 +14,7 @@ from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.fields import random_field, smoothstep
 from thermvision.generation.engines.phantom.hair_shell import Growth, face_keepout, make_shell, march, released
-from thermvision.generation.engines.phantom.hairline import Hairline, hair_level
+from thermvision.generation.engines.phantom.hairline import Hairline, crown, hair_level
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
 from thermvision.generation.engines.phantom.scatter import scatter
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
@@ -102,10 +102,10 @@ class HairStyle:
 
 
 HAIR_STYLES: dict[str, HairStyle] = {
-    "buzz": HairStyle(26000, 3, 0.005, 0.9, 0.0, 0.10, 0.006, 0.0, _forward, insulation=0.14, half_width=0.00012),
-    "crew": HairStyle(34000, 5, 0.016, 0.8, 0.02, 0.14, 0.014, 0.3, _forward, 0.35, 0.25, 0.4),
+    "buzz": HairStyle(30000, 3, 0.005, 0.9, 0.0, 0.10, 0.006, 0.0, _forward, insulation=0.16, half_width=0.00012),
+    "crew": HairStyle(40000, 5, 0.016, 0.7, 0.02, 0.14, 0.012, 0.3, _forward, 0.35, 0.25, 0.5),
     "short": HairStyle(44000, 8, 0.036, 0.35, 0.05, 0.12, 0.014, 0.85, _swept, 0.35, 0.5),
-    "side": HairStyle(44000, 12, 0.075, 0.35, 0.10, 0.09, 0.020, 0.85, _parted, 0.35, 0.55),
+    "side": HairStyle(44000, 12, 0.075, 0.3, 0.10, 0.08, 0.017, 0.85, _parted, 0.35, 0.55),
     "back": HairStyle(34000, 16, 0.17, 0.12, 0.0, 0.04, 0.010, 0.85, _back, clumping=0.15, gathered=True),
     "bob": HairStyle(
         40000, 26, 0.26, 0.2, 0.2, 0.05, 0.016, 0.85, _falling, clumping=0.4, half_width=0.00020, parted=True, hem=0.02
@@ -168,8 +168,7 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
     roots = scatter(head, density, kind.strands, rng)
     points, normals = roots.of(head.rest), roots.of(head.rest_normals)
     thickness = np.clip(roots.of(hairline.thickness), 0, 1)
-    crown = head.landmarks[27, 1]
-    top = smoothstep(points[:, 1], crown + 0.045, crown + 0.085)
+    top = crown(points, head.landmarks)
 
     parting = float(rng.uniform(-0.02, 0.02) if rng.random() < 0.7 else rng.uniform(0.021, 0.03) * rng.choice([-1, 1]))
     clumps = 0.3 * random_field(rng, 0.012)(points)[:, None] * np.array([1.0, 0.35, 0.85])
@@ -194,10 +193,10 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
         level = head.landmarks[8, 1] - kind.hem + rng.uniform(-0.015, 0.015)
         hem = level + rng.normal(0, 0.005, len(strands)) + 0.006 * random_field(rng, 0.015)(points)
         strands = _cut_at(strands, strands[..., 1] < hem[:, None])
-    lock = random_field(rng, 0.008, 2)(points)
-    tone = rng.normal(0, 0.28, len(points))
+    lock = random_field(rng, 0.010, 2)(points)
+    tone = rng.normal(0, 0.16, len(points))
     width = kind.half_width * rng.uniform(0.75, 1.15, len(points)) * (0.7 + 0.3 * rim)
-    chill = float(rng.uniform(0.8, 2.0))
+    chill = float(rng.uniform(1.0, 2.6))
     return GrownHair(strands[keep], height[keep], thickness[keep], lock[keep], tone[keep], chill, width[keep])
 
 
@@ -206,7 +205,7 @@ def hair_strands(
 ) -> list[Strands]:
     """Strands with their temperature in °C: the skin's at the root, nearer the air's outside and where thick."""
     level = hair_level(hairline, skin, ambient)
-    outer = level + 0.5 * (1 - hair.thickness) * (skin.base - 1.0 - level)
+    outer = level + 0.6 * (1 - hair.thickness) * (skin.base - 1.0 - level)
     root = skin.base - 0.9 - 1.1 * hair.thickness
     buried = np.exp(-np.clip(hair.height, 0, 1) / 0.0028)
     temperature = outer[:, None] + (root - outer)[:, None] * buried

@@ -213,4 +213,4 @@ def face_keepout(head: Head, strands: Floats) -> NDArray[np.bool_]:
 def released(head: Head, strands: Floats) -> Floats:
     """(n, k) 0 on the skull .. 1 well below the chin, where hair hangs free of the warm head."""
     chin = head.landmarks[8, 1]
-    return smoothstep(strands[..., 1], chin + 0.02, chin - 0.10)
+    return smoothstep(strands[..., 1], chin + 0.06, chin - 0.11)

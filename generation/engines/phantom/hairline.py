@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.fields import random_field, smoothstep
@@ -12,8 +13,8 @@ from thermvision.generation.engines.phantom.layers import Floats, Head
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
 
 # degrees around the head from the midline of the forehead (0) to the nape (180), at which the line's height is given
-_AZIMUTH = (0, 22, 38, 50, 58, 68, 76, 83, 92, 100, 112, 140, 180)
-_BLEND = 0.020  # metres over which bare skin turns into covered scalp
+_AZIMUTH = (0, 22, 38, 50, 58, 68, 76, 83, 92, 100, 112, 126, 140, 180)
+_BLEND = 0.026  # metres over which bare skin turns into covered scalp
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +44,27 @@ def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
 
     heights = (
         front, front - 0.001, front + recession, front - 0.008, points[24, 1] + 0.022, eye[1] + 0.016, eye[1] + 0.006,
-        eye[1] + sideburn, eye[1] + sideburn, eye[1] + 0.010, points[30, 1], points[48, 1] + 0.002,
-        points[48, 1] - 0.014,
+        eye[1] + sideburn, eye[1] + sideburn, eye[1] + 0.010, points[30, 1], points[30, 1] - 0.020,
+        points[48, 1] + 0.002, points[48, 1] - 0.014,
     )  # fmt: skip
+    own = np.zeros(len(heights))
+    own[1:7] = rng.normal(0, 0.0035, 6)  # no two temples are alike
+    degrees = np.arange(181.0)
+    line = gaussian_filter1d(np.interp(degrees, _AZIMUTH, np.add(heights, own)), 4.0, mode="mirror")
     x, y, z = head.topology.canonical.T
     azimuth = np.degrees(np.arctan2(np.abs(x), z - (points[16, 2] - 0.004)))
     # 0.8: the scalp slopes, so height above the line overstates the distance along the skin
-    inside = 0.8 * (y - np.interp(azimuth, _AZIMUTH, heights))
+    inside = 0.8 * (y - np.interp(azimuth, degrees, line))
     # a line has no corners and is never ruled: it wanders by centimetres and frays by millimetres
-    inside += 0.0022 * random_field(rng, 0.007)(head.topology.canonical)
-    inside += 0.0020 * random_field(rng, 0.022)(head.topology.canonical)
-    inside[(head.topology.ear > 0.05) | ~place.skin | place.lining] = -1.0
-    return Hairline(inside, smoothstep(inside, -0.002, 0.032), warmth)
+    inside += 0.0026 * random_field(rng, 0.006)(head.topology.canonical)
+    inside += 0.0032 * random_field(rng, 0.018)(head.topology.canonical)
+    inside[(head.topology.ear > 0.15) | ~place.skin | place.lining] = -1.0
+    return Hairline(inside, smoothstep(inside, -0.002, 0.045), warmth)
+
+
+def crown(positions: Floats, landmarks: Floats) -> Floats:
+    """(n,) 1 on top of the head, 0 at its sides: hair is cut to another length there."""
+    return smoothstep(positions[:, 1], landmarks[27, 1] + 0.045, landmarks[27, 1] + 0.085)
 
 
 def hair_level(hairline: Hairline, skin: SkinTemperature, ambient: float) -> float:
@@ -63,16 +73,23 @@ def hair_level(hairline: Hairline, skin: SkinTemperature, ambient: float) -> flo
 
 
 def scalp_temperature(
-    head: Head, hairline: Hairline, skin: SkinTemperature, insulation: float, ambient: float, rng: np.random.Generator
+    head: Head,
+    hairline: Hairline,
+    skin: SkinTemperature,
+    insulation: float,
+    sides: float,
+    ambient: float,
+    rng: np.random.Generator,
 ) -> SkinTemperature:
     """The skin with the scalp beneath hair (``insulation`` 0..1 of the way to the hair's own level) or shaved.
 
-    A shaved scalp (``insulation`` 0) is a little cooler than the forehead and uneven. Skin outside the hairline keeps
-    its temperature to the last bit.
+    A shaved scalp (``insulation`` 0) is a little cooler than the forehead. Where the sides are cut short insulation drops
+    to ``sides`` times that of the crown. Skin outside the hairline keeps its temperature to the last bit.
     """
     scalp = smoothstep(hairline.inside, 0.0, _BLEND)
+    uneven = 0.35 * random_field(rng, 0.014)(head.topology.canonical)
     if insulation == 0:
-        uneven = 0.35 * random_field(rng, 0.014)(head.topology.canonical)
         return skin.changed(skin.temperature - scalp * (0.5 - uneven))
-    covered = skin.base + insulation * (hair_level(hairline, skin, ambient) - skin.base)
+    cover = insulation * (sides + (1 - sides) * crown(head.topology.canonical, anatomy(head.topology).points))
+    covered = skin.base + uneven - 0.6 + cover * (hair_level(hairline, skin, ambient) - skin.base)
     return skin.changed(np.where(scalp > 0, skin.temperature + scalp * (covered - skin.temperature), skin.temperature))

@@ -94,8 +94,8 @@ def _parallels() -> tuple[_Parallel, ...]:
     return tuple(lines)
 
 
-def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: View) -> Floats:
-    """World positions (68, 3) of the 2-D landmarks: a jaw point slides to the visible outline.
+def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: View) -> tuple[Floats, Floats]:
+    """World positions (68, 3) of the 2-D landmarks, and of the points that decide whether they are visible.
 
     Each jaw point goes to the point of its own height line that projects outermost on its side of the head, once that
     lies further out than the anatomical point; on the near side and in frontal views it stays where it is.
@@ -105,8 +105,12 @@ def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: Vie
         landmarks: (68, 3) posed anatomical points.
         roll: of the head, degrees.
         view: the camera.
+
+    Returns:
+        Where the landmarks are marked; and the same with every jaw point wholly on the outline, since it stands for
+        the contour and is in view wherever that is.
     """
-    moved = landmarks.copy()
+    marked, outline = landmarks.copy(), landmarks.copy()
     lateral = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll))])
     for k, line in zip(_SLIDING, _parallels(), strict=True):
         outward = lateral if k > CHIN else -lateral  # landmarks 9..16 are on the subject's left, image right
@@ -115,8 +119,9 @@ def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: Vie
         # a soft maximum: the point glides where a hard one would jump between two bulges of the cheek
         share = np.exp((reach - reach.max()) / (_SOFTNESS * view.window))
         gain = np.clip((reach.max() - reach[0]) / (_GAIN * view.window), 0, 1)
-        moved[k] += gain * gain * (3 - 2 * gain) * (share @ points / share.sum() - landmarks[k])
-    return moved
+        outline[k] = share @ points / share.sum()
+        marked[k] += gain * gain * (3 - 2 * gain) * (outline[k] - landmarks[k])
+    return marked, outline
 
 
 def _seen(points: Floats, uv: Floats, depth: NDArray[np.float32], samples: int, view: View) -> NDArray[np.bool_]:

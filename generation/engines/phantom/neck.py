@@ -6,6 +6,7 @@ Every point has a bend weight from 0 (shoulders) to 1 (skull and face); the 68 l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numba as nb
@@ -88,30 +89,80 @@ def neck_pose(neck: Neck, head_pose: NDArray[np.float64], breath: float = 0.0) -
     return NeckPose(rotations, neck.pivot, _BREATH_RISE * breath)
 
 
-@nb.njit(cache=True, parallel=True, fastmath=False)
-def _bend(points, weights, rotations, pivot, rise, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+# The bodies of compiled functions take any array; the type checker sees no more of them than that.
+
+
+@nb.njit(cache=True, inline="always")
+def _turned(x: Any, y: Any, z: Any, w: Any, rotations: Any) -> Any:  # pragma: no cover - compiled
     steps = rotations.shape[0] - 1
+    if w >= 1.0:
+        r = rotations[steps]
+        return (
+            r[0, 0] * x + r[0, 1] * y + r[0, 2] * z,
+            r[1, 0] * x + r[1, 1] * y + r[1, 2] * z,
+            r[2, 0] * x + r[2, 1] * y + r[2, 2] * z,
+        )
+    if w <= 0.0:
+        return x, y, z
+    k = min(int(w * steps), steps - 1)
+    f = w * steps - k
+    g = 1.0 - f
+    a, b = rotations[k], rotations[k + 1]
+    return (
+        g * (a[0, 0] * x + a[0, 1] * y + a[0, 2] * z) + f * (b[0, 0] * x + b[0, 1] * y + b[0, 2] * z),
+        g * (a[1, 0] * x + a[1, 1] * y + a[1, 2] * z) + f * (b[1, 0] * x + b[1, 1] * y + b[1, 2] * z),
+        g * (a[2, 0] * x + a[2, 1] * y + a[2, 2] * z) + f * (b[2, 0] * x + b[2, 1] * y + b[2, 2] * z),
+    )
+
+
+@nb.njit(cache=True, parallel=True, fastmath=False)
+def _bend(points: Any, weights: Any, rotations: Any, pivot: Any, rise: Any, out: Any) -> None:  # pragma: no cover
     for i in nb.prange(points.shape[0]):
-        w = weights[i]
         x, y, z = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2]
-        k = min(int(w * steps), steps - 1)
-        f = w * steps - k
-        for row in range(3):
-            a = rotations[k, row, 0] * x + rotations[k, row, 1] * y + rotations[k, row, 2] * z
-            b = rotations[k + 1, row, 0] * x + rotations[k + 1, row, 1] * y + rotations[k + 1, row, 2] * z
-            out[i, row] = (1.0 - f) * a + f * b + pivot[row]
-        out[i, 1] += rise * (1.0 - w)
+        x, y, z = _turned(x, y, z, weights[i], rotations)
+        out[i, 0] = x + pivot[0]
+        out[i, 1] = y + pivot[1] + rise * (1.0 - weights[i])
+        out[i, 2] = z + pivot[2]
 
 
-def bend(points: Floats, weights: NDArray[np.float32], pose: NeckPose) -> Floats:
-    """Posed points (n, 3) of rest or expressed points (n, 3) with bend weights (n,)."""
-    posed = np.empty((len(points), 3))
-    _bend(np.ascontiguousarray(points), weights, pose.rotations, pose.pivot, pose.rise, posed)
+@nb.njit(cache=True, parallel=True, fastmath=False)
+def _facing(  # pragma: no cover - compiled
+    posed: Any, normals: Any, weights: Any, rotations: Any, eye: Any, out: Any
+) -> None:
+    for i in nb.prange(posed.shape[0]):
+        nx, ny, nz = _turned(normals[i, 0], normals[i, 1], normals[i, 2], weights[i], rotations)
+        dx, dy, dz = eye[0] - posed[i, 0], eye[1] - posed[i, 1], eye[2] - posed[i, 2]
+        length = np.sqrt((dx * dx + dy * dy + dz * dz) * (nx * nx + ny * ny + nz * nz))
+        out[i] = abs(dx * nx + dy * ny + dz * nz) / max(length, 1e-12)
+
+
+def bend(
+    points: NDArray[Any], weights: NDArray[np.float32], pose: NeckPose, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Posed points (n, 3) of rest or expressed points (n, 3) with bend weights (n,), in ``out`` when it is given."""
+    posed = np.empty_like(points) if out is None else out
+    _bend(points, weights, pose.rotations, pose.pivot, pose.rise, posed)
     return posed
 
 
-def turn(normals: Floats, weights: NDArray[np.float32], pose: NeckPose) -> Floats:
-    """Directions (n, 3) turned as `bend` turns the points they belong to (not renormalised)."""
-    turned = np.empty((len(normals), 3))
-    _bend(np.ascontiguousarray(normals), weights, pose.rotations, np.zeros(3), 0.0, turned)
-    return turned
+def facing(
+    posed: Floats,
+    normals: Floats,
+    weights: NDArray[np.float32],
+    pose: NeckPose,
+    eye: Floats,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """|cos| (n,) between the turned surface normal and the direction to the lens.
+
+    Args:
+        posed: (n, 3) from `bend`.
+        normals: (n, 3) before head pose.
+        weights: (n,) bend weights.
+        pose: of the frame.
+        eye: (3,) position of the lens.
+        out: (n,) where to write.
+    """
+    cosine = np.empty(len(posed), np.float32) if out is None else out
+    _facing(posed, normals, weights, pose.rotations, eye, cosine)
+    return cosine

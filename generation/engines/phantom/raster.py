@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 STRIPS = 8
 NEAR = 0.05  # metres: what is nearer to the lens is not drawn
+CLEARLY_BEHIND = 0.006  # metres: a strand segment with both ends this far behind what is drawn is not walked
 FAR = np.float32(1e9)
 NOTHING = -1  # in `Visibility.triangle`; a strand of segment s is STRAND - s
 STRAND = -2
@@ -45,33 +46,57 @@ def empty_visibility(height: int, width: int) -> Visibility:
     )
 
 
-# The bodies below are compiled; the type checker sees them as plain functions of arrays.
+def clear_visibility(seen: Visibility) -> None:
+    """Empty the buffers: memory that is used again costs a frame less than memory that is new."""
+    seen.triangle.fill(NOTHING)
+    seen.depth.fill(FAR)
+
+
+# The bodies of compiled functions take any array; the type checker sees no more of them than that.
 
 
 @nb.njit(cache=True, parallel=True, fastmath=False)
-def project(points: Any, focal: float, centre_x: float, centre_y: float, eye: Any) -> Any:  # pragma: no cover - compiled
-    """Screen x, y (samples, continuous) and depth (metres) of world points: (n, 3) -> (n, 3)."""
-    screen = np.empty(points.shape)
+def _project(points: Any, focal: Any, centre: Any, eye: Any, out: Any) -> None:  # pragma: no cover - compiled
     for i in nb.prange(points.shape[0]):
         depth = eye[2] - points[i, 2]
-        inverse = 1.0 / depth if depth > 1e-6 else 0.0
-        screen[i, 0] = centre_x + focal * (points[i, 0] - eye[0]) * inverse
-        screen[i, 1] = centre_y - focal * (points[i, 1] - eye[1]) * inverse
-        screen[i, 2] = depth
+        scale = focal / depth if depth > 1e-6 else 0.0
+        out[i, 0] = centre + scale * (points[i, 0] - eye[0])
+        out[i, 1] = centre - scale * (points[i, 1] - eye[1])
+        out[i, 2] = depth
+
+
+def project(
+    points: NDArray[Any], focal: float, centre: float, eye: NDArray[np.float64], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Screen x, y (samples, continuous) and depth (metres) of world points: (n, 3) -> (n, 3) of the same type.
+
+    Args:
+        points: world positions.
+        focal: focal length in samples.
+        centre: principal point in samples, the same along both axes.
+        eye: (3,) position of the lens.
+        out: where to write; may be ``points`` itself.
+    """
+    screen = np.empty_like(points) if out is None else out
+    _project(points, float(focal), float(centre), eye, screen)
     return screen
 
 
 @nb.njit(cache=True, parallel=True, fastmath=False)
-def _rows(screen: Any, triangles: Any, height: int) -> Any:  # pragma: no cover - compiled
+def _rows(screen: Any, triangles: Any, height: int, width: int, cull: bool) -> Any:  # pragma: no cover - compiled
+    """First and last sample row of each triangle; first > last for one that cannot be seen."""
     rows = np.empty((triangles.shape[0], 2), np.int32)
     for t in nb.prange(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         rows[t, 0], rows[t, 1] = 1, 0
         if min(screen[a, 2], screen[b, 2], screen[c, 2]) <= NEAR:
             continue
-        low = min(screen[a, 1], screen[b, 1], screen[c, 1])
-        high = max(screen[a, 1], screen[b, 1], screen[c, 1])
-        if high < 0.0 or low > height:
+        x0, y0, x1, y1, x2, y2 = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if abs(area) < 1e-9 or (cull and area > 0.0):  # y runs down: what faces the lens turns clockwise
+            continue
+        low, high = min(y0, y1, y2), max(y0, y1, y2)
+        if high < 0.0 or low > height or max(x0, x1, x2) < 0.0 or min(x0, x1, x2) > width:
             continue
         rows[t, 0] = max(0, int(np.ceil(low - 0.5)))
         rows[t, 1] = min(height - 1, int(np.floor(high - 0.5)))
@@ -92,8 +117,6 @@ def _fill(  # pragma: no cover - compiled
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             x0, y0, x1, y1, x2, y2 = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-            if abs(area) < 1e-9:
-                continue
             left = max(0, int(np.ceil(max(min(x0, x1, x2), -1.0) - 0.5)))
             right = min(width - 1, int(np.floor(min(max(x0, x1, x2), width + 1.0) - 0.5)))
             if left > right:
@@ -123,7 +146,8 @@ def _fill(  # pragma: no cover - compiled
 
 
 def draw_triangles(
-    screen: NDArray[np.float64], triangles: NDArray[np.int32], cut: NDArray[np.float32], seen: Visibility, first: int = 0
+    screen: NDArray[np.float64], triangles: NDArray[np.int32], cut: NDArray[np.float32], seen: Visibility, first: int = 0,
+    cull: bool = False,
 ) -> None:
     """Draw triangles in index order into ``seen``; of equal depths the first drawn stays.
 
@@ -135,9 +159,17 @@ def draw_triangles(
         cut: (n,) a sample whose interpolated cut is negative is not drawn.
         seen: the buffers.
         first: added to the triangle index that is stored.
+        cull: leave out triangles that are seen from behind (counter-clockwise is the front, as in the head mesh).
     """
-    rows = _rows(screen, triangles, seen.depth.shape[0])
+    rows = _rows(screen, triangles, *seen.depth.shape, cull)
     _fill(screen, triangles, cut, rows, first, seen.triangle, seen.depth, seen.weight)
+
+
+@nb.njit(cache=True, inline="always")
+def _behind(x: Any, y: Any, z: Any, depth: Any) -> Any:  # pragma: no cover - compiled
+    if x < 0.0 or y < 0.0 or x >= depth.shape[1] or y >= depth.shape[0]:
+        return False
+    return z > depth[int(y), int(x)] + CLEARLY_BEHIND
 
 
 @nb.njit(cache=True, fastmath=False)
@@ -150,9 +182,9 @@ def draw_strands(  # pragma: no cover - compiled
     the sample is covered, with the right probability: else lone hairs would look like pen strokes.
 
     Args:
-        screen: (N, K, 3) from `project`.
+        screen: (N, K, 3) float32 from `project`.
         temperature: (N, K) float32 °C.
-        half_width: (N,) samples at the root.
+        half_width: (N,) float32, samples at the root.
         segment: the segment index stored, as -2 - segment.
     """
     height, width = depth.shape
@@ -165,6 +197,8 @@ def draw_strands(  # pragma: no cover - compiled
             if za <= NEAR or za + dz <= NEAR:
                 continue
             if max(xa, xa + dx) < -2 or min(xa, xa + dx) > width + 2 or max(ya, ya + dy) < -2 or min(ya, ya + dy) > height + 2:
+                continue
+            if _behind(xa, ya, za, depth) and _behind(xa + dx, ya + dy, za + dz, depth):
                 continue
             steps = int(max(abs(dx), abs(dy))) + 1
             steep = abs(dy) > abs(dx)

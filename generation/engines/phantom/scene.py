@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,18 @@ from thermvision.generation.engines.phantom.appearance import Appearance
 from thermvision.generation.engines.phantom.expression import deform
 from thermvision.generation.engines.phantom.landmarks import LandmarkVisibility, View, outline_landmarks
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
-from thermvision.generation.engines.phantom.neck import NeckPose, bend, make_neck, neck_pose, turn
-from thermvision.generation.engines.phantom.raster import Visibility, draw_strands, draw_triangles, empty_visibility
+from thermvision.generation.engines.phantom.neck import NeckPose, bend, facing, make_neck, neck_pose
+from thermvision.generation.engines.phantom.raster import (
+    Visibility,
+    clear_visibility,
+    draw_strands,
+    draw_triangles,
+    empty_visibility,
+)
 from thermvision.generation.engines.phantom.shading import SKIN_EMISSIVITY, integrate
 
 SAMPLES = 3  # per pixel along each axis
+_FINE_WINDOW = 150  # pixels from which on every hair is drawn
 _HIDDEN = -0.02  # metres of cut below which a triangle is never seen
 
 
@@ -35,7 +43,7 @@ class Observation:
         landmarks: (68, 2) window coordinates, with the jaw of the visible outline.
         landmark_state: (68,) uint8.
         skin: (n,) °C of every head vertex in this frame.
-        seen: the samples' visibility.
+        seen: the samples' visibility, valid until the scene renders its next frame.
     """
 
     radiance: NDArray[np.float64]
@@ -52,11 +60,13 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class _Hair:
-    """Strands whose rest position and bend weights do not change over the item."""
+    """Strands ready to be drawn: points (N * K, 3), bend weights (N * K,), °C (N, K), half widths (N,) in samples."""
 
-    strands: Strands
+    points: NDArray[np.float32]
     weights: NDArray[np.float32]
     temperature: NDArray[np.float32]
+    half_width: NDArray[np.float32]
+    label: int
 
 
 class Scene:
@@ -98,39 +108,51 @@ class Scene:
         self._cut = np.concatenate(cuts).astype(np.float32)
         self._emissivity = np.concatenate(emissivities).astype(np.float32)
         self._layer_vertices = np.concatenate([np.zeros((0, 3)), *self._layer_points])
-        self._layer_normals = np.concatenate([np.zeros((0, 3)), *normals])
+        self._normals = np.concatenate([np.zeros((n, 3)), *normals])
+        # buffers of a frame, used again by the next
+        self._points, self._screen = np.empty((offset, 3)), np.empty((offset, 3))
+        self._cosine = np.empty(offset, np.float32)
+        self._strand_points = np.empty((0, 3), np.float32)
+        self._seen = empty_visibility(view.window * SAMPLES, view.window * SAMPLES)
         self._layer_weights = np.concatenate([np.zeros(0, np.float32), *weights])
+        self._bend_weights = np.concatenate([self._skin_weights, self._layer_weights])
         self._layer_temperature = np.concatenate([np.zeros(0), *temperatures])
-        self._hair = [self._prepare(strands) for strands in appearance.hair if len(strands.points)]
+        # a coarse grid cannot resolve single hairs: fewer and wider ones cover the same area
+        every = max(1, _FINE_WINDOW // view.window)
+        self._hair = [self._prepare(strands, every=every) for strands in appearance.hair if len(strands.points)]
         at_rest = appearance.facial_hair.strands(head.rest, head.rest_normals, head.raw)
         self._facial_weights = [self._follow(strands.points.reshape(-1, 3), strands.follow) for strands in at_rest]
 
     def _follow(self, points: Floats, follow: str) -> NDArray[np.float32]:
         return np.ones(len(points), np.float32) if follow == "rigid" else self.neck.weights(points)
 
-    def _prepare(self, strands: Strands) -> _Hair:
-        weights = self._follow(strands.points.reshape(-1, 3), strands.follow)
-        return _Hair(strands, weights, np.ascontiguousarray(strands.temperature, dtype=np.float32))
-
-    def _project(self, points: Floats) -> Floats:
-        centre = self.view.window * SAMPLES / 2
-        screen: Floats = raster.project(points, self.view.focal * SAMPLES, centre, centre, self.view.eye)
-        return screen
-
-    def _cosine(self, points: Floats, normals: Floats) -> NDArray[np.float32]:
-        toward = self.view.eye - points
-        length = np.sqrt(np.einsum("ij,ij->i", toward, toward) * np.einsum("ij,ij->i", normals, normals))
-        cosine = np.abs(np.einsum("ij,ij->i", toward, normals)) / np.maximum(length, 1e-12)
-        return cosine.astype(np.float32)
-
-    def _draw_strands(
-        self, strands: Strands, weights: NDArray[np.float32], temperature: NDArray[np.float32], pose: NeckPose, seen: Visibility
-    ) -> None:
-        posed = bend(strands.points.reshape(-1, 3), weights, pose)
-        screen = self._project(posed).reshape(strands.points.shape)
+    def _prepare(self, strands: Strands, weights: NDArray[np.float32] | None = None, every: int = 1) -> _Hair:
+        points = strands.points[::every]
+        if weights is None:
+            weights = self._follow(points.reshape(-1, 3), strands.follow)
         distance = self.view.eye[2] - self.neck.pivot[2]
-        width = np.broadcast_to(strands.half_width, len(strands.points)) * (self.view.focal * SAMPLES / distance)
-        draw_strands(screen, temperature, width, int(strands.label), seen.triangle, seen.depth, seen.weight)
+        width = np.broadcast_to(strands.half_width, len(strands.points))[::every] * every
+        return _Hair(
+            points=np.ascontiguousarray(points, np.float32).reshape(-1, 3),
+            weights=weights,
+            temperature=np.ascontiguousarray(strands.temperature[::every], np.float32),
+            half_width=(width * (self.view.focal * SAMPLES / distance)).astype(np.float32),
+            label=int(strands.label),
+        )
+
+    def _project(self, points: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
+        centre = self.view.window * SAMPLES / 2
+        return raster.project(points, self.view.focal * SAMPLES, centre, self.view.eye, out)
+
+    def _draw(self, hair: _Hair, pose: NeckPose, seen: Visibility) -> None:
+        count = len(hair.points)
+        if count > len(self._strand_points):
+            self._strand_points = np.empty((count, 3), np.float32)
+        posed = bend(hair.points, hair.weights, pose, self._strand_points[:count])
+        screen = self._project(posed, posed).reshape(*hair.temperature.shape, 3)
+        draw_strands(
+            screen, hair.temperature, hair.half_width, hair.label, seen.triangle, seen.depth, seen.weight
+        )
 
     def render(self, head_pose: NDArray[np.float64], weights: NDArray[np.float64], breath: float = 0.0) -> Observation:
         """Render one frame.
@@ -147,13 +169,13 @@ class Scene:
         pose = neck_pose(self.neck, head_pose, -breath)
         raw, expressed = deform(self.head, weights)
         normals = raster.surface_normals(expressed, topology.triangles)
-        surface = bend(expressed, self._skin_weights, pose)
-        cloth = bend(self._layer_vertices, self._layer_weights, pose)
-        points = np.concatenate([surface, cloth])
-        turned = np.concatenate(
-            [turn(normals, self._skin_weights, pose), turn(self._layer_normals, self._layer_weights, pose)]
-        )
-        screen = self._project(points)
+        n, points = len(expressed), self._points
+        bend(expressed, self._skin_weights, pose, points[:n])
+        bend(self._layer_vertices, self._layer_weights, pose, points[n:])
+        surface = points[:n].copy()
+        self._normals[:n] = normals
+        cosine = facing(points, self._normals, self._bend_weights, pose, view.eye, self._cosine)
+        screen = self._project(points, self._screen)
         if (nearest := float(screen[: len(surface), 2].min())) < 2 * raster.NEAR:
             raise UsageError(
                 f"the head comes within {nearest:.2f} m of the lens; allowed: {2 * raster.NEAR:g} m or more; "
@@ -161,25 +183,25 @@ class Scene:
             )
 
         landmarks_3d = surface[topology.landmarks]
-        outline = outline_landmarks(surface, landmarks_3d, float(head_pose[2]), view)
+        marked, outline = outline_landmarks(surface, landmarks_3d, float(head_pose[2]), view)
         visibility = LandmarkVisibility(outline, view, SAMPLES)
-        seen = empty_visibility(view.window * SAMPLES, view.window * SAMPLES)
-        draw_triangles(screen, topology.triangles, self._cut, seen)
+        seen = self._seen
+        clear_visibility(seen)
+        draw_triangles(screen, topology.triangles, self._cut, seen, cull=True)
         visibility.see_head(seen.depth)
         if len(self._layer_triangles):
             draw_triangles(screen, self._layer_triangles, self._cut, seen, first=len(topology.triangles))
         for hair in self._hair:
-            self._draw_strands(hair.strands, hair.weights, hair.temperature, pose, seen)
+            self._draw(hair, pose, seen)
         states = visibility.states(seen.depth)  # before brows and beard: they are part of the face and hide nothing
         facial = self.appearance.facial_hair.strands(expressed, normals, raw)
         for strands, bound in zip(facial, self._facial_weights, strict=True):
-            temperature = np.ascontiguousarray(strands.temperature, dtype=np.float32)
-            self._draw_strands(strands, bound, temperature, pose, seen)
+            self._draw(self._prepare(strands, bound), pose, seen)
 
         skin = self.appearance.skin.at(breath)
-        temperature = np.concatenate([skin, self._layer_temperature]).astype(np.float32)
+        temperature = np.concatenate([skin, self._layer_temperature], dtype=np.float32, casting="same_kind")
         radiance, objects, segment, depth = integrate(
-            seen, self._triangles, temperature, self._cosine(points, turned), self._emissivity, self._label,
+            seen, self._triangles, temperature, cosine, self._emissivity, self._label,
             self._background, self.ambient, SAMPLES,
         )  # fmt: skip
         return Observation(
@@ -189,7 +211,7 @@ class Scene:
             depth=depth,
             surface=surface,
             landmarks_3d=landmarks_3d,
-            landmarks=view.project(outline),
+            landmarks=view.project(marked),
             landmark_state=states,
             skin=skin,
             seen=seen,

@@ -93,7 +93,7 @@ def skin_temperature(
         + _mottling(topology.canonical, rng_thermal)
         + _vessels(topology.canonical, place, rng_thermal)
     )
-    relative = relative + _lids(place)
+    relative = relative + _lids(place, rng_thermal)
     relative = _inner_parts(relative, head, canvas, rng_thermal)
     temperature = np.clip(base + relative, *SKIN_RANGE)
     return SkinTemperature(temperature, base, _breathing(topology.canonical, place))
@@ -210,19 +210,32 @@ def _vessels(canonical: Floats, place: Anatomy, rng: np.random.Generator) -> Flo
     return warm
 
 
-def _lids(place: Anatomy) -> Floats:
+def _lids(place: Anatomy, rng: np.random.Generator) -> Floats:
     """The crease of the upper lid and the lash line are cooler than the orbit: they make the eyes readable."""
-    return -0.55 * bell(place.upper_lid - 0.0058, 0.0010) - 0.35 * bell(place.lid_line, 0.0009)
+    height, width = rng.uniform(0.0050, 0.0066), rng.uniform(0.0009, 0.0014)
+    crease = rng.uniform(0.20, 0.50) * bell(place.upper_lid - height, width)
+    return -crease - 0.30 * bell(place.lid_line, 0.0009)
 
 
 def _inner_parts(relative: Floats, head: Head, canvas: _Canvas, rng: np.random.Generator) -> Floats:
     """Eyeballs, the mouth cavity, tongue and teeth do not follow the table of the skin."""
     label, place = head.topology.label, canvas.anatomy
     relative = relative * (1 - place.oral) + 1.8 * place.oral
-    cornea = rng.uniform(-0.35, 0.35) + 0.6 * blob_pair(head.topology.canonical, place.points[42], 0.009)
-    relative = np.where(label == EYE, cornea, relative)
+    relative = np.where(label == EYE, _eyeballs(head.topology.canonical, place, rng), relative)
     relative = np.where(label == MOUTH, 1.6, relative)
     return np.where(label == TEETH, -rng.uniform(0.6, 1.4), relative)
+
+
+def _eyeballs(canonical: Floats, place: Anatomy, rng: np.random.Generator) -> Floats:
+    """Cooler than the hot orbit; the limbus 0.45 K above the middle of the cornea (Efron et al., Curr Eye Res 1989)."""
+    off_axis = np.hypot(np.abs(canonical[:, 0]) - place.eye[0], canonical[:, 1] - place.eye[1])
+    level = (
+        rng.uniform(-0.30, 0.20)
+        - 0.25
+        + 0.45 * smoothstep(off_axis, 0.001, 0.0065)
+        + 0.25 * bell(off_axis - 0.011, 0.003)
+    )
+    return level + 0.6 * blob_pair(canonical, place.points[42], 0.009)
 
 
 def _breathing(canonical: Floats, place: Anatomy) -> Floats:
