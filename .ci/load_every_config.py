@@ -3,6 +3,7 @@
 Usage: python -I .ci/load_every_config.py RELEASE
 """
 
+import importlib.util
 import json
 import sys
 import warnings
@@ -12,6 +13,7 @@ from datasets import get_dataset_config_names, load_dataset
 
 
 def main(release: Path) -> None:
+    assert importlib.util.find_spec("torchcodec") is None, "torchcodec is installed; releases must load without it"
     shards = json.loads((release / "release.json").read_text(encoding="utf-8"))["shards"]
     for config in get_dataset_config_names(str(release)):
         rows = {split: data.num_rows for split, data in load_dataset(str(release), config).items()}

@@ -1,6 +1,6 @@
 """Thermal measurement: band radiance, 16-bit counts, degrees, and automatic gain control to 8 bit.
 
-Counts are hundredths of a kelvin in uint16 (0 .. 655.35 K), as thermal cameras with linear temperature output write them.
+Counts are hundredths of a kelvin in uint16 (0 .. 655.35 K), as cameras with linear temperature output write them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def radiance_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     response = np.interp(micrometres, RESPONSE_UM, (0, 1, 1, 0))
     wavelength = micrometres * 1e-6
     planck = _C1 / wavelength**5 / np.expm1(_C2 / (wavelength * kelvin[:, None]))
-    return kelvin, np.trapezoid(planck * response, wavelength, axis=1)
+    return kelvin, np.asarray(np.trapezoid(planck * response, wavelength, axis=1))
 
 
 def band_radiance(celsius: ArrayLike) -> NDArray[np.float64]:

@@ -20,10 +20,16 @@ KILLS = 10
 
 
 def start(folder: Path, workers: int) -> subprocess.Popen:
+    """The build as its own process; `communicate` ends it."""
     command = [sys.executable, "-m", "thermvision_db", "build", "tiny.toml", "--out", "killed", "--quiet"]
     return subprocess.Popen(
         [*command, "--workers", str(workers)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+def finish(build: subprocess.Popen) -> int:
+    build.communicate(timeout=300)
+    return build.returncode
 
 
 @pytest.mark.slow
@@ -31,7 +37,7 @@ def test_sigkill_at_ten_random_moments(tmp_path, tiny_release):
     (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
     out, rng = tmp_path / "killed", random.Random(1)
     began = time.monotonic()
-    assert start(tmp_path, 2).wait() == 0
+    assert finish(start(tmp_path, 2)) == 0
     whole = time.monotonic() - began
     shutil.rmtree(out)
     kept = []
@@ -39,7 +45,7 @@ def test_sigkill_at_ten_random_moments(tmp_path, tiny_release):
         build = start(tmp_path, 2)
         time.sleep(rng.uniform(0.1, 0.95) * whole)
         build.send_signal(signal.SIGKILL)
-        build.wait()
+        finish(build)
         kept.append(len(list(out.rglob("*.done.json"))))
         if not (out / "release.json").exists() and out.exists():
             with pytest.raises(UsageError):  # what is not finished is not taken for a release
@@ -69,5 +75,5 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path, tiny_releas
     assert build.returncode == 130, output
     assert b"run the same command again" in output
     assert not list(out.rglob("*.partial"))
-    assert start(tmp_path, 2).wait() == 0
+    assert finish(start(tmp_path, 2)) == 0
     assert (out / "release.json").read_bytes() == (tiny_release / "release.json").read_bytes()

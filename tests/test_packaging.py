@@ -149,3 +149,20 @@ def test_licence_files_are_there_and_shipped(name: str) -> None:
 def test_build_system_is_only_a_hook() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert list(pyproject) == ["build-system"]
+
+
+def test_commit_hooks_run_what_is_installed() -> None:
+    """No hook fetches anything: each runs a command of the environment, with its pinned version."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert {repo["repo"] for repo in hooks} == {"local"}
+    found = {hook["id"]: hook for repo in hooks for hook in repo["hooks"]}
+    assert set(found) == {"ruff-check", "ruff-format", "mypy"}
+    assert {hook["language"] for hook in found.values()} == {"system"}
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in ('pip install {}-c constraints.txt -e ".[dev]"', "{}pytest"):
+        assert command.format("") in readme
+        assert any(line in (command.format(""), command.format("--quiet ")) for line in ci), command

@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README runs, in its order, beside a small release called `release`."""
+"""Every block of the README holds: commands and Python run in their order, beside a small release called `release`."""
 
 from __future__ import annotations
 
@@ -12,37 +12,32 @@ from pathlib import Path
 
 import pytest
 
+from thermvision.generation.recipe import parse_recipe
+
 from .published_imitation import imitation
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-CI = ROOT / ".ci" / "run"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
-# set-up, and the tests themselves: run by .ci/run from a fresh clone
-SETUP = re.compile(r"(git clone|cd|python3? -m venv|\.|source|pip install|pytest|bash \.ci/run)\b|\. ")
+# the two commands do all the set-up: .ci/run runs them to the letter, in fresh environments
+BUILD = 'pip install -c constraints.txt -e ".[phantom]" && thermvision build --out release'
+TEST = 'pip install -c constraints.txt -e ".[dev]" && pytest'
 
 
 def blocks(language: str) -> Iterator[tuple[int, str]]:
     """First line number and text of each fenced block in ``language``."""
-    text = README.read_text(encoding="utf-8")
-    for match in FENCE.finditer(text):
+    for match in FENCE.finditer(README):
         if match[1] == language:
-            yield text.count("\n", 0, match.start(2)) + 1, match[2]
+            yield README.count("\n", 0, match.start(2)) + 1, match[2]
 
 
 def commands() -> list[tuple[int, str]]:
-    """Line number and text of every shell command, continued lines joined, comments dropped."""
+    """Line number and text of every shell command, comments dropped."""
     found = []
     for first, text in blocks("bash"):
-        joined = re.sub(r"\\\n\s*", lambda m: " ", text)
-        found += [(first, line.strip()) for line in joined.splitlines() if line.strip() and not line.startswith("#")]
-    return [(line, re.sub(r"\s+#.*$", "", command)) for line, command in found]
-
-
-def run_by_ci(command: str) -> bool:
-    """Whether .ci/run runs this build: the same recipe, into a folder of its own."""
-    words = re.sub(r"--out \S+", '--out "$RELEASE"', command)
-    return words in CI.read_text(encoding="utf-8")
+        found += [(first + n, re.sub(r"\s+#.*$", "", line)) for n, line in enumerate(text.splitlines()) if line.strip()]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +49,29 @@ def workdir(tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_there_is_something_to_run() -> None:
-    assert any(command.startswith("thermvision build") for _, command in commands())
-    assert list(blocks("python"))
+@pytest.mark.parametrize("command", [BUILD, TEST])
+def test_the_two_commands_are_the_readmes_and_ci_runs_them(command: str) -> None:
+    assert command in [text for _, text in commands()]
+    assert f"'{command}'\n" in CI
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert "docs/quickstart.png" in targets
+    assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_recipes_are_recipes() -> None:
+    recipes = [parse_recipe(text) for _, text in blocks("toml")]
+    assert [r.name for r in recipes] == ["My faces"]
 
 
 @pytest.mark.slow
 def test_shell_examples(workdir: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for line, command in commands():
-        if SETUP.match(command):
-            continue
-        if command.startswith("thermvision build"):
-            assert run_by_ci(command), f"README.md:{line}: no test and no line of .ci/run runs `{command}`"
-            continue
+    others = [(line, command) for line, command in commands() if command not in (BUILD, TEST)]
+    assert len(others) >= 4
+    for line, command in others:
         assert command.startswith("thermvision "), f"README.md:{line}: `{command}` is no command of this project"
         run = subprocess.run(
             ["bash", "-c", command], cwd=workdir, env={**os.environ, "PATH": path}, capture_output=True, text=True
@@ -83,4 +87,4 @@ def test_python_blocks(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {"__name__": "readme"}
     for line, text in blocks("python"):
         # leading newlines make tracebacks point at the README's own lines
-        exec(compile("\n" * (line - 1) + text, str(README), "exec"), namespace)
+        exec(compile("\n" * (line - 1) + text, "README.md", "exec"), namespace)

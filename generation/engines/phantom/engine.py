@@ -118,7 +118,9 @@ class PhantomEngine:
             raise UsageError(f"{spec.item_id} has the size {spec.size}; allowed: {_SMALLEST_SIZE}..{_LARGEST_SIZE}")
         self.require()
         with _LOCK:
-            return self._render_clip(spec, progress) if isinstance(spec, ClipSpec) else self._render_still(spec, progress)
+            return (
+                self._render_clip(spec, progress) if isinstance(spec, ClipSpec) else self._render_still(spec, progress)
+            )
 
     def _render_still(self, spec: StillSpec, progress: Any) -> Still:
         from thermvision.generation.engines.phantom.expression import BLINK, expression_style, expression_weights

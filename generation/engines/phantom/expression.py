@@ -61,7 +61,7 @@ def expression_weights(name: str) -> NDArray[np.float64]:
 
 
 def expression_style(subject: Subject) -> NDArray[np.float64]:
-    """(52,) factors of how a subject moves its face: U(.75, 1.15) a unit, sides differing by N(1, .06); lids close fully."""
+    """(52,) factors of how a subject moves its face: U(.75, 1.15) a unit, sides by N(1, .06); lids close fully."""
     rng = np.random.default_rng(seed_sequence(subject.seed, subject.index, "shape", _STYLE_ITEM))
     factors = np.empty(len(FACE_UNITS))
     strength: dict[str, float] = {}

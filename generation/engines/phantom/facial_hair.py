@@ -164,7 +164,8 @@ def _brows(head: Head, rng: np.random.Generator) -> list[BoundStrands]:
     level = -rng.uniform(0.2, 1.0)
     count = int((800 if male else 450) * density)
     brows = []
-    near = np.flatnonzero(place.skin & (head.topology.canonical[:, 2] > 0.02))
+    level_of_brows = np.abs(head.topology.canonical[:, 1] - place.points[17:27, 1].mean()) < 0.03
+    near = np.flatnonzero(place.skin & level_of_brows & (head.topology.canonical[:, 2] > 0.02))
     for side, rows in ((1.0, range(22, 27)), (-1.0, range(21, 16, -1))):
         curve = smooth_curve(place.points[list(rows)], 8)
         distance, along = polyline_distance(head.topology.canonical[near], curve)

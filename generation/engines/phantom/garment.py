@@ -71,7 +71,7 @@ def make_garment(head: Head, skin: SkinTemperature, ambient: float, rng: np.rand
     temperature = ambient + (skin.base - ambient) * rng.uniform(0.38, 0.58) + (0.55 * deep + 0.35 * crease) * away
     temperature += 1.3 * np.exp(-np.clip(cut, 0, None) / 0.018)
     temperature += 0.8 * smoothstep(normals[:, 1], 0.5, 0.95) - 1.0 * smoothstep(y, chin - 0.12, chin - 0.28)
-    temperature += 0.22 * random_field(rng, 0.0032, 1, 32)(C)  # weave
+    temperature += 0.09 * random_field(rng, 0.004, 1, 32)(C)  # uneven cloth; the weave itself is finer than the mesh
     if shape.ribbed:
         temperature += 0.35 * np.sin(cut / 0.0011) * ((cut > 0) & (cut < 0.014)) - 0.5 * (np.abs(cut - 0.015) < 0.0016)
     return [Layer(cloth, triangles, temperature, CLOTH, CLOTH_EMISSIVITY, "skin", cut)]

@@ -30,8 +30,8 @@ def _columns(*columns: Floats | float) -> Floats:
     return np.stack(np.broadcast_arrays(*columns), -1).astype(np.float64)
 
 
-def _mixed(top: Floats, crown: Floats, sides: Floats) -> Floats:
-    return top[:, None] * crown + (1 - top[:, None]) * sides
+def _mixed(top: Floats, upper: Floats, sides: Floats) -> Floats:
+    return top[:, None] * upper + (1 - top[:, None]) * sides
 
 
 def _forward(roots: Floats, top: Floats, parting: float) -> Floats:
@@ -56,8 +56,8 @@ def _back(roots: Floats, top: Floats, parting: float) -> Floats:
 
 def _falling(roots: Floats, top: Floats, parting: float) -> Floats:
     """Long hair: from the parting outward and a little back, then down."""
-    crown = _columns(np.tanh((roots[:, 0] - parting) / 0.004), 0.0, -0.25)
-    return _mixed(top, crown, _sides(roots))
+    upper = _columns(np.tanh((roots[:, 0] - parting) / 0.004), 0.0, -0.25)
+    return _mixed(top, upper, _sides(roots))
 
 
 def _sides(roots: Floats) -> Floats:
@@ -111,7 +111,7 @@ HAIR_STYLES: dict[str, HairStyle] = {
         40000, 26, 0.26, 0.2, 0.2, 0.05, 0.016, 0.85, _falling, clumping=0.4, half_width=0.00020, parted=True, hem=0.02
     ),
     "long": HairStyle(
-        40000, 34, 0.40, 0.2, 0.2, 0.045, 0.016, 0.85, _falling, clumping=0.5, half_width=0.00020, parted=True
+        38000, 28, 0.40, 0.2, 0.2, 0.045, 0.016, 0.85, _falling, clumping=0.5, half_width=0.00020, parted=True
     ),
 }
 
@@ -161,7 +161,6 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
     kind = hair_style(style)
     if kind is None:
         return None
-    place = anatomy(head.topology)
     # the rim of short hair is sparse and skin shows through; long hair hangs from its rim and needs it full
     loose = kind.parted or kind.gathered
     density = np.clip(hairline.inside / 0.012, 0, 1) ** 0.7 if loose else np.clip(hairline.inside / 0.022, 0, 1) ** 1.3
@@ -187,7 +186,7 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
     shell = make_shell(head)
     strands, height = march(shell, head, points, directions, length, layer, kind.points, growth, rng)
     if kind.clumping:
-        strands = _clumped(strands, place.points[27, 1], kind, rng)
+        strands = _clumped(strands, kind, rng)
     keep, strands = _kept(head, strands, height, kind, knot)
     if kind.hem is not None:
         level = head.landmarks[8, 1] - kind.hem + rng.uniform(-0.015, 0.015)
@@ -226,7 +225,7 @@ def _knot(head: Head, rng: np.random.Generator) -> Floats:
     return np.array([0.0, height, head.rest[skull, 2].min() - 0.012])
 
 
-def _clumped(strands: Floats, crown: float, kind: HairStyle, rng: np.random.Generator) -> Floats:
+def _clumped(strands: Floats, kind: HairStyle, rng: np.random.Generator) -> Floats:
     """Draw tips toward those of nearby guide strands: hair falls in locks, not as a brush."""
     n, count = strands.shape[:2]
     guides = rng.choice(n, max(n // 70, 1), replace=False)

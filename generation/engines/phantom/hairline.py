@@ -83,8 +83,8 @@ def scalp_temperature(
 ) -> SkinTemperature:
     """The skin with the scalp beneath hair (``insulation`` 0..1 of the way to the hair's own level) or shaved.
 
-    A shaved scalp (``insulation`` 0) is a little cooler than the forehead. Where the sides are cut short insulation drops
-    to ``sides`` times that of the crown. Skin outside the hairline keeps its temperature to the last bit.
+    A shaved scalp (``insulation`` 0) is a little cooler than the forehead. Where the sides are cut short insulation
+    drops to ``sides`` times that of the crown. Skin outside the hairline keeps its temperature to the last bit.
     """
     scalp = smoothstep(hairline.inside, 0.0, _BLEND)
     uneven = 0.35 * random_field(rng, 0.014)(head.topology.canonical)

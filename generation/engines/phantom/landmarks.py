@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from thermvision.annotations.pose import rotation_from_pose
 from thermvision.annotations.schema import OBJECT_OCCLUDED, OUTSIDE, SEGMENTS, SELF_OCCLUDED, VISIBLE
 from thermvision.generation.engines.phantom.layers import Floats, HeadTopology
 from thermvision.generation.engines.phantom.topology import load_topology
@@ -94,7 +95,9 @@ def _parallels() -> tuple[_Parallel, ...]:
     return tuple(lines)
 
 
-def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: View) -> tuple[Floats, Floats]:
+def outline_landmarks(
+    surface: Floats, landmarks: Floats, head_pose: NDArray[np.float64], view: View
+) -> tuple[Floats, Floats]:
     """World positions (68, 3) of the 2-D landmarks, and of the points that decide whether they are visible.
 
     Each jaw point goes to the point of its own height line that projects outermost on its side of the head, once that
@@ -103,7 +106,7 @@ def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: Vie
     Args:
         surface: (n, 3) posed head.
         landmarks: (68, 3) posed anatomical points.
-        roll: of the head, degrees.
+        head_pose: (3,) yaw, pitch, roll in degrees.
         view: the camera.
 
     Returns:
@@ -111,7 +114,8 @@ def outline_landmarks(surface: Floats, landmarks: Floats, roll: float, view: Vie
         the contour and is in view wherever that is.
     """
     marked, outline = landmarks.copy(), landmarks.copy()
-    lateral = np.array([np.cos(np.deg2rad(roll)), np.sin(np.deg2rad(roll))])
+    up = rotation_from_pose(head_pose)[:2, 1]
+    lateral = np.array([up[1], up[0]]) / np.hypot(*up)  # across the head in the image, to image right, y down
     for k, line in zip(_SLIDING, _parallels(), strict=True):
         outward = lateral if k > CHIN else -lateral  # landmarks 9..16 are on the subject's left, image right
         points = np.concatenate([landmarks[k : k + 1], line.points(surface)])

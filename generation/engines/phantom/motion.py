@@ -103,7 +103,8 @@ def _with_blinks(weights: Floats, closure: Floats) -> Floats:
 
 def _labels(names: list[str], closure: Floats) -> tuple[str, ...]:
     return tuple(
-        "blink" if name == "neutral" and shut > _BLINK_LABEL else name for name, shut in zip(names, closure, strict=True)
+        "blink" if name == "neutral" and shut > _BLINK_LABEL else name
+        for name, shut in zip(names, closure, strict=True)
     )
 
 
@@ -126,7 +127,7 @@ def _pose_targets(duration: float, rng: np.random.Generator) -> Floats:
 
 
 def _fit(targets: Floats, duration: float, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Targets, move times and hold times that fill ``duration`` under the speed cap; large moves shrink if they must."""
+    """Targets, move and hold times that fill ``duration`` under the speed cap; large moves shrink if they must."""
     moves = rng.uniform(*_MOVE, len(targets) - 1)
     holds = rng.uniform(*_HOLD, len(targets))
     scale = min(1.0, duration / (moves.sum() + holds.sum()))
@@ -192,7 +193,9 @@ def expression_motion(num_frames: int, fps: float, rng: np.random.Generator, sty
         begin, end = clock + rest, clock + rest + onset + apex
         clock += rest + onset + apex + offset
 
-        def envelope(at: Floats, begin: float = begin, end: float = end, on: float = onset, off: float = offset) -> Floats:
+        def envelope(
+            at: Floats, begin: float = begin, end: float = end, on: float = onset, off: float = offset
+        ) -> Floats:
             return minimum_jerk((at - begin) / on) - minimum_jerk((at - end) / off)
 
         swell = envelope(times[:, None] + lead)

@@ -22,7 +22,7 @@ _BREATH_RISE = 0.001  # metres the shoulders rise at full inhalation
 
 
 # metres: where the neck's axis lies against the pivot, and the radii between which tissue counts as shoulder
-_NECK_AXIS, _NECK_RADIUS = -0.02, (0.070, 0.115)
+_NECK_AXIS, _NECK_RADIUS = -0.02, (0.060, 0.160)
 
 
 def _smoothstep(x: Floats, low: float, high: float) -> Floats:
@@ -33,7 +33,7 @@ def _smoothstep(x: Floats, low: float, high: float) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Neck:
-    """Where one head bends: pivot (3,) metres, the heights where the rotation starts and is complete, the chin's height."""
+    """Where one head bends: pivot (3,) metres, heights where the rotation starts and is complete, and of the chin."""
 
     pivot: Floats
     start: float

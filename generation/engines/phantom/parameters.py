@@ -1,4 +1,4 @@
-"""What is free in an item: pose, expression, accessories, distance and room; given in the spec or drawn from its seed."""
+"""What is free in an item: pose, expression, accessories, distance and room; given in the spec or drawn by seed."""
 
 from __future__ import annotations
 

@@ -146,7 +146,11 @@ def _fill(  # pragma: no cover - compiled
 
 
 def draw_triangles(
-    screen: NDArray[np.float64], triangles: NDArray[np.int32], cut: NDArray[np.float32], seen: Visibility, first: int = 0,
+    screen: NDArray[np.float64],
+    triangles: NDArray[np.int32],
+    cut: NDArray[np.float32],
+    seen: Visibility,
+    first: int = 0,
     cull: bool = False,
 ) -> None:
     """Draw triangles in index order into ``seen``; of equal depths the first drawn stays.
@@ -196,7 +200,12 @@ def draw_strands(  # pragma: no cover - compiled
             dx, dy, dz = screen[n, k + 1, 0] - xa, screen[n, k + 1, 1] - ya, screen[n, k + 1, 2] - za
             if za <= NEAR or za + dz <= NEAR:
                 continue
-            if max(xa, xa + dx) < -2 or min(xa, xa + dx) > width + 2 or max(ya, ya + dy) < -2 or min(ya, ya + dy) > height + 2:
+            if (
+                max(xa, xa + dx) < -2
+                or min(xa, xa + dx) > width + 2
+                or max(ya, ya + dy) < -2
+                or min(ya, ya + dy) > height + 2
+            ):
                 continue
             if _behind(xa, ya, za, depth) and _behind(xa + dx, ya + dy, za + dz, depth):
                 continue
@@ -210,8 +219,10 @@ def draw_strands(  # pragma: no cover - compiled
                 z = np.float32(za + f * dz)
                 along = int(np.floor((ya + f * dy) if steep else (xa + f * dx)))
                 across = (xa + f * dx) if steep else (ya + f * dy)
-                start = int(np.floor(across - radius))
-                stop = max(start, int(np.floor(across + radius - 0.5)))
+                if limit < 1024:
+                    start = stop = int(np.floor(across))
+                else:
+                    start, stop = int(np.ceil(across - radius - 0.5)), int(np.floor(across + radius - 0.5))
                 for q in range(start, stop + 1):
                     x, y = (q, along) if steep else (along, q)
                     if x < 0 or y < 0 or x >= width or y >= height or z >= depth[y, x]:
@@ -219,7 +230,7 @@ def draw_strands(  # pragma: no cover - compiled
                     if limit < 1024:
                         h = (n * 73856093) ^ (x * 19349663) ^ (y * 83492791)
                         h = ((h ^ (h >> 13)) * 1274126177) & 0x7FFFFFFF
-                        if (h >> 8) % 1024 > limit:
+                        if (h >> 8) % 1024 >= limit:
                             continue
                     depth[y, x] = z
                     triangle[y, x] = code

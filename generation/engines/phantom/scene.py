@@ -150,9 +150,7 @@ class Scene:
             self._strand_points = np.empty((count, 3), np.float32)
         posed = bend(hair.points, hair.weights, pose, self._strand_points[:count])
         screen = self._project(posed, posed).reshape(*hair.temperature.shape, 3)
-        draw_strands(
-            screen, hair.temperature, hair.half_width, hair.label, seen.triangle, seen.depth, seen.weight
-        )
+        draw_strands(screen, hair.temperature, hair.half_width, hair.label, seen.triangle, seen.depth, seen.weight)
 
     def render(self, head_pose: NDArray[np.float64], weights: NDArray[np.float64], breath: float = 0.0) -> Observation:
         """Render one frame.
@@ -183,7 +181,7 @@ class Scene:
             )
 
         landmarks_3d = surface[topology.landmarks]
-        marked, outline = outline_landmarks(surface, landmarks_3d, float(head_pose[2]), view)
+        marked, outline = outline_landmarks(surface, landmarks_3d, head_pose, view)
         visibility = LandmarkVisibility(outline, view, SAMPLES)
         seen = self._seen
         clear_visibility(seen)

@@ -29,8 +29,14 @@ def fixed_pattern(camera: Camera, window: int) -> NDArray[np.float64]:
     digest = hashlib.sha256(f"fixed pattern of {camera.serial}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
     pattern = rng.normal(0, FIXED_WHITE, (camera.height, camera.width)) + rng.normal(0, FIXED_COLUMN, camera.width)
-    rows = np.linspace(0, camera.height - 1, window).astype(int) if window > camera.height else _centre(camera.height, window)
-    columns = np.linspace(0, camera.width - 1, window).astype(int) if window > camera.width else _centre(camera.width, window)
+    rows = (
+        np.linspace(0, camera.height - 1, window).astype(int)
+        if window > camera.height
+        else _centre(camera.height, window)
+    )
+    columns = (
+        np.linspace(0, camera.width - 1, window).astype(int) if window > camera.width else _centre(camera.width, window)
+    )
     result: NDArray[np.float64] = pattern[np.ix_(rows, columns)]
     return result
 
@@ -59,7 +65,7 @@ class Sensor:
         self._shading = 1 - RESIDUAL_VIGNETTING * (1 - (1 + tangent**2) ** -2)  # cos⁴ = (1 + tan²)⁻²
 
     def expose(self, radiance: NDArray[np.float64], time: float) -> NDArray[np.uint16]:
-        """The frame (h, w) in counts of 0.01 K (apparent temperature) of a radiance image (h, w) at ``time`` seconds."""
+        """The frame (h, w) in counts of 0.01 K (apparent) of a radiance image (h, w) at ``time`` seconds."""
         reflect = cv2.BORDER_REFLECT
         sharp = cv2.GaussianBlur(radiance, (0, 0), MTF_SIGMA, borderType=reflect)
         glare = cv2.GaussianBlur(sharp, (0, 0), max(GLARE_SIGMA * self.scale, 0.3), borderType=reflect)
@@ -76,8 +82,7 @@ def enlarge(celsius: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     Continuous coordinates (pixel i covers [i, i + 1]) are scaled by size / h with no offset, as in `sensor_to_frame`.
     """
     method = cv2.INTER_CUBIC if size >= celsius.shape[0] else cv2.INTER_AREA
-    frame: NDArray[np.float32] = cv2.resize(celsius.astype(np.float32), (size, size), interpolation=method)
-    return frame
+    return np.asarray(cv2.resize(celsius.astype(np.float32), (size, size), interpolation=method), np.float32)
 
 
 def sensor_to_frame(window: int, size: int) -> NDArray[np.float64]:

@@ -222,7 +222,9 @@ def _inner_parts(relative: Floats, head: Head, canvas: _Canvas, rng: np.random.G
     label, place = head.topology.label, canvas.anatomy
     relative = relative * (1 - place.oral) + 1.8 * place.oral
     relative = np.where(label == EYE, _eyeballs(head.topology.canonical, place, rng), relative)
-    relative = np.where(label == MOUTH, 1.6, relative)
+    # breath cools the tip of the tongue
+    tip = smoothstep(head.topology.canonical[:, 2], place.points[62, 2] - 0.035, place.points[62, 2] - 0.010)
+    relative = np.where(label == MOUTH, 1.6 - rng.uniform(0.4, 0.9) * tip, relative)
     return np.where(label == TEETH, -rng.uniform(0.6, 1.4), relative)
 
 

@@ -156,9 +156,7 @@ def skin_and_head_box(scene: Scene, seen: Observation) -> tuple[Floats, Floats]:
     return _clip(skin_box, view.window), _clip(head_box, view.window)
 
 
-def annotate(
-    scene: Scene, seen: Observation, head_pose: Floats, expression: str, size: int
-) -> FrameAnnotation:
+def annotate(scene: Scene, seen: Observation, head_pose: Floats, expression: str, size: int) -> FrameAnnotation:
     """The annotation of a frame of ``size`` pixels.
 
     Args:
