@@ -77,7 +77,7 @@ def _define_builder() -> tuple[type, type]:
             )
 
         def _split_generators(self, dl_manager: Any) -> list[Any]:
-            parts = self._source.parts(self.config.name)
+            parts = sources.parts_of(self._source, self.config.name)
             return [datasets.SplitGenerator(name=split, gen_kwargs={"parts": found}) for split, found in parts.items()]
 
         def _generate_tables(self, parts: list[Any]) -> Any:

@@ -6,7 +6,7 @@ degrees (see `thermvision.annotations.pose`). `datasets` is imported only by the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -252,11 +252,3 @@ def config_description(config: str) -> str:
         "scenes": "stills with several faces",
         **stills,
     }[config]
-
-
-def check_configs(names: Iterable[str]) -> list[str]:
-    """``names`` in the order of `CONFIGS`; raises ValueError on one that does not exist."""
-    names = set(names)
-    if unknown := names - set(CONFIGS):
-        raise ValueError(f"no such config: {', '.join(sorted(unknown))}; allowed: {', '.join(CONFIGS)}")
-    return [c for c in CONFIGS if c in names]

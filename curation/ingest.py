@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
-from thermvision.annotations.schema import CATEGORIES, SPLITS
+from thermvision.annotations.schema import CATEGORIES, CONFIGS, SPLITS
 
 from .archives import Archives, open_archives
 from .assembly import BUILD_FOLDER, assemble, fingerprint, plan_digest, software_versions
@@ -22,7 +22,6 @@ from .raw_release import RawClip, RawRelease, RawStill, classify, published_path
 from .raw_rows import ItemFacts, ItemRows, all_findings, clip_rows, still_rows
 from .release import MANIFEST, Failed, Identity, Manifest
 from .runners import Advance, Job, Outcome
-from .sources import check_config
 from .splits import split_of
 from .store import atomic_write, canonical_json, read_json
 
@@ -310,13 +309,12 @@ class ArchiveSource:
             jobs = _jobs(archives, self._groups, subjects, "1.0", software_versions())
             self.digest = plan_digest(jobs)[:16]
         self.identities: Sequence[str] = [i.subject_id for i in subjects]
+        made = {g.config for g in self._groups} | {"frames"}
+        self.configs: Sequence[str] = [c for c in CONFIGS if c in made or (c == "image" and made & set(CATEGORIES))]
 
     def parts(self, config: str) -> dict[str, list[Any]]:
-        """By split, the groups of items whose rows make up ``config``."""
-        stills = {g.config for g in self._groups} & set(CATEGORIES)
-        offered = {g.config for g in self._groups} | {"frames"} | ({"image"} if stills else set())
-        check_config(config, sorted(offered), str(self.root))
-        wanted = {"frames": offered, "image": stills}.get(config, {config})
+        """By split, the groups of items whose rows make up ``config``, one of ``configs``."""
+        wanted = {"frames": {g.config for g in self._groups}, "image": set(CATEGORIES)}.get(config, {config})
         groups = [g for g in self._groups if g.config in wanted]
         if config == "image":  # the order of the shards' paths in a release
             groups.sort(key=lambda g: (g.config, g.number))

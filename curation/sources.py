@@ -21,11 +21,13 @@ EXCLUDED = "excluded"  # split name of a split table for subjects that are left 
 class Source(Protocol):
     """Rows behind the builder: ``digest`` changes whenever the rows may have changed."""
 
+    root: Path
     digest: str
     identities: Sequence[str]
+    configs: Sequence[str]
 
     def parts(self, config: str) -> dict[str, list[Any]]:
-        """By split, the pieces a config is read in: what `tables` takes."""
+        """By split, the pieces one of ``configs`` is read in: what `tables` takes."""
 
     def tables(self, config: str, part: Any) -> Iterator[pa.Table]:
         """The rows of one piece."""
@@ -38,9 +40,9 @@ class ReleaseSource:
         self.root, self.release = root, read_release(root)
         self.digest = sha256_file(root / MANIFEST)[:16]
         self.identities: Sequence[str] = self.release.subject_ids
+        self.configs: Sequence[str] = self.release.configs
 
     def parts(self, config: str) -> dict[str, list[Any]]:
-        check_config(config, self.release.configs, str(self.root))
         found = {s: [x.path for x in self.release.shards_of(config, s)] for s in SPLITS}
         return {split: paths for split, paths in found.items() if paths}
 
@@ -77,12 +79,18 @@ def open_source(path: Path) -> Source:
     return ArchiveSource(path)
 
 
-def check_config(name: str, offered: Sequence[str], where: str) -> None:
-    """Raise UsageError unless ``name`` is a config that ``where`` offers."""
-    if name not in CONFIGS:
-        raise UsageError(f"config {name!r} does not exist; allowed: {', '.join(CONFIGS)}")
-    if name not in offered:
-        raise UsageError(f"{where} has no rows for config {name!r}; it offers: {', '.join(offered)}")
+def parts_of(source: Source, config: str) -> dict[str, list[Any]]:
+    """`Source.parts`, or UsageError when the source does not offer ``config``."""
+    check_name(config)
+    if config not in source.configs:
+        raise UsageError(f"{source.root} has no rows for config {config!r}; it offers: {', '.join(source.configs)}")
+    return source.parts(config)
+
+
+def check_name(config: str) -> None:
+    """Raise UsageError unless ``config`` is one of the schema's."""
+    if config not in CONFIGS:
+        raise UsageError(f"config {config!r} does not exist; allowed: {', '.join(CONFIGS)}")
 
 
 def load(
@@ -95,8 +103,7 @@ def load(
     builder: Callable[..., Any],
 ) -> Any:
     """See `thermvision_db.load`; ``builder`` makes the builder that reads the archives."""
-    if name not in CONFIGS:
-        check_config(name, CONFIGS, str(source))
+    check_name(name)
     wanted = None if split_table is not None else split
     path = Path(source)
     if path.exists():
@@ -121,7 +128,7 @@ def load(
 
 def _load_local(name: str, path: Path, split: str | None, streaming: bool, builder: Callable[..., Any]) -> Any:
     found = open_source(path)
-    offered = found.parts(name)
+    offered = parts_of(found, name)
     if split is not None and split.isidentifier() and split not in {*offered, "all"}:
         raise UsageError(f"{path} has no split {split!r} for config {name!r}; it offers: {', '.join(offered)}")
     if isinstance(found, ReleaseSource):

@@ -12,6 +12,7 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.curation import ingest
 from thermvision.curation.ingest import ArchiveSource, import_release, print_report
 from thermvision.curation.release import read_release
+from thermvision.curation.sources import parts_of
 from thermvision.curation.splits import split_of
 from thermvision.curation.verify import verify_release
 
@@ -152,8 +153,8 @@ def test_the_archives_read_directly_give_the_same_tables(published: tuple[Imitat
                 packed = pq.read_table(imported / shard.path)
                 assert table.schema.equals(packed.schema)
                 np.testing.assert_equal(table.to_pylist(), packed.to_pylist())
-    with pytest.raises(UsageError, match="it offers: frames, video"):
-        source.parts("image")
+    with pytest.raises(UsageError, match="it offers: video, frames"):
+        parts_of(source, "image")
 
 
 def test_a_changed_archive_has_another_digest(tmp_path: Path) -> None:

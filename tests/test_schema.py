@@ -65,8 +65,6 @@ def test_a_wrong_shape_or_word_is_refused():
         schema.attribute_columns({"beard": "long"})
     with pytest.raises(ValueError, match="'videos' does not exist"):
         schema.features("videos")
-    with pytest.raises(ValueError, match="no such config: nope"):
-        schema.check_configs(["video", "nope"])
 
 
 def test_what_is_known_of_no_frame_is_null_as_a_whole():

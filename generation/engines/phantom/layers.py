@@ -1,4 +1,4 @@
-"""What the engine's parts hand each other: the head, mesh layers and strands. Metres; +x subject's left, +y up, +z forward.
+"""What the parts of the engine hand each other: the head, mesh layers and strands.
 
 "Canonical" is the neutral head every field is painted on; "rest" is one identity, neutral expression, facing the camera;
 "posed" is after expression and head pose. Rows (vertices) are the same in all three.

@@ -165,7 +165,8 @@ def draw_triangles(
         first: added to the triangle index that is stored.
         cull: leave out triangles that are seen from behind (counter-clockwise is the front, as in the head mesh).
     """
-    rows = _rows(screen, triangles, *seen.depth.shape, cull)
+    height, width = seen.depth.shape
+    rows = _rows(screen, triangles, height, width, cull)
     _fill(screen, triangles, cut, rows, first, seen.triangle, seen.depth, seen.weight)
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from thermvision.annotations.errors import UsageError
+from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom import raster
 from thermvision.generation.engines.phantom.appearance import Appearance
 from thermvision.generation.engines.phantom.expression import deform
 from thermvision.generation.engines.phantom.landmarks import LandmarkVisibility, View, outline_landmarks
-from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
+from thermvision.generation.engines.phantom.layers import Floats, Head, Layer, Strands
 from thermvision.generation.engines.phantom.neck import NeckPose, bend, facing, make_neck, neck_pose
 from thermvision.generation.engines.phantom.raster import (
     Visibility,
@@ -26,7 +28,18 @@ from thermvision.generation.engines.phantom.shading import SKIN_EMISSIVITY, inte
 
 SAMPLES = 3  # per pixel along each axis
 _FINE_WINDOW = 150  # pixels from which on every hair is drawn
+# metres: how far cloth reaches over skin, how deep under its edge skin still shows, over which length above the edge
+# skin comes free, and how far cloth lies off the skin
+_COLLAR_REACH, _COLLAR_OVERLAP, _COLLAR_FADE, _CLOTH_GAP = 0.08, 0.015, 0.07, 0.012
+_JAW_FADE = 0.005, 0.045  # metres below the chin between which a collar takes hold
+_COLLAR_GIVE = 0.35  # of the neck's rotation that a collar follows
+_CLOTH = SEGMENTS.index("cloth")
 _HIDDEN = -0.02  # metres of cut below which a triangle is never seen
+
+
+def _ease(t: Floats) -> Floats:
+    eased: Floats = t * t * (3 - 2 * t)
+    return eased
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +99,9 @@ class Scene:
         n = len(topology.canonical)
         self._background = appearance.background((view.window, view.window))
         self._skin_weights = self.neck.weights(head.rest)
+        self._skin_cut = np.ones(n)
         self._layer_points: list[Floats] = []
-        triangles, labels, cuts, emissivities = [], [topology.label], [np.ones(n)], [np.full(n, SKIN_EMISSIVITY)]
+        triangles, labels, cuts, emissivities = [], [topology.label], [self._skin_cut], [np.full(n, SKIN_EMISSIVITY)]
         weights, temperatures, normals, offset = [], [], [], n
         for layer in appearance.layers:
             count = len(layer.vertices)
@@ -97,7 +111,7 @@ class Scene:
             labels.append(np.full(count, layer.label))
             cuts.append(cut)
             emissivities.append(np.broadcast_to(np.asarray(layer.emissivity, np.float64), count))
-            weights.append(self._follow(layer.vertices, layer.follow))
+            weights.append(self._put_on(layer))
             temperatures.append(layer.temperature)
             normals.append(raster.surface_normals(layer.vertices, layer.triangles))
             self._layer_points.append(layer.vertices)
@@ -122,6 +136,29 @@ class Scene:
         self._hair = [self._prepare(strands, every=every) for strands in appearance.hair if len(strands.points)]
         at_rest = appearance.facial_hair.strands(head.rest, head.rest_normals, head.raw)
         self._facial_weights = [self._follow(strands.points.reshape(-1, 3), strands.follow) for strands in at_rest]
+
+    def _put_on(self, layer: Layer) -> NDArray[np.float32]:
+        """Bend weights (m,) of a layer. Cloth holds back the skin at its edge and hides what lies beneath."""
+        if layer.follow == "rigid":
+            return np.ones(len(layer.vertices), np.float32)
+        rest = self.head.rest
+        near = np.flatnonzero(rest[:, 1] < layer.vertices[:, 1].max() + _COLLAR_REACH)
+        if layer.cut is not None and layer.label == _CLOTH:
+            found_at = cKDTree(layer.vertices).query(rest[near], distance_upper_bound=_COLLAR_REACH)
+            distance, above = np.asarray(found_at[0]), np.asarray(found_at[1])
+            found = np.isfinite(distance)
+            touched, inside = near[found], np.asarray(layer.cut[above[found]])
+            beneath = distance[found] < 3 * _CLOTH_GAP
+            hidden = np.where(beneath, _COLLAR_OVERLAP - inside, 1.0)
+            self._skin_cut[touched] = np.minimum(self._skin_cut[touched], hidden)
+            away = np.maximum(distance[found] - _CLOTH_GAP, 0) - inside
+            t = np.clip(1 - away / _COLLAR_FADE, 0, 1)
+            # the jaw is rigid with the skull, whatever collar stands beneath it
+            height = np.clip((self.neck.chin - _JAW_FADE[0] - rest[touched, 1]) / (_JAW_FADE[1] - _JAW_FADE[0]), 0, 1)
+            held = (1 - _COLLAR_GIVE) * _ease(t) * _ease(height)
+            self._skin_weights[touched] *= (1 - held).astype(np.float32)
+        _, below = cKDTree(rest[near]).query(layer.vertices)
+        return np.asarray(self._skin_weights[near][np.asarray(below)], np.float32)
 
     def _follow(self, points: Floats, follow: str) -> NDArray[np.float32]:
         return np.ones(len(points), np.float32) if follow == "rigid" else self.neck.weights(points)
