@@ -96,6 +96,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "stills": {c: sum(s.category == c for s in plan.stills) for c in CATEGORIES},
         "frames": plan.frames,
         "jobs": [f"{s.config} {s.split} {s.number}: {len(s.items)} items" for s in plan.shards],
+        "passed_over": list(plan.passed_over),
         "estimated_bytes": plan.estimated_bytes,
     }
 
@@ -106,5 +107,7 @@ def print_summary(facts: dict[str, Any]) -> None:
     for name in ("subjects", "splits", "clips", "stills"):
         print(f"  {name}: " + ", ".join(f"{count} {key}" for key, count in facts[name].items()))
     print(f"  {facts['frames']} frames, about {human_bytes(facts['estimated_bytes'])}")
+    for line in facts["passed_over"]:
+        print(f"  passed over {line}")
     for line in facts["jobs"]:
         print(f"    {line}")

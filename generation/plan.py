@@ -43,11 +43,12 @@ class ShardSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a recipe makes, in a fixed order."""
+    """Everything a recipe makes, in a fixed order; ``passed_over`` names subjects too much like an earlier one."""
 
     recipe: Recipe
     identities: tuple[Identity, ...]
     shards: tuple[ShardSpec, ...]
+    passed_over: tuple[str, ...] = ()
 
     @property
     def clips(self) -> list[ClipSpec]:
@@ -86,17 +87,25 @@ def radiometric_frames(spec: ClipSpec) -> range:
     return range(0, spec.num_frames, spec.radiometric_every) if spec.radiometric_every else range(0)
 
 
-def make_subjects(recipe: Recipe) -> list[Subject]:
-    """The recipe's subjects, genders by turns, so that a limited build has both."""
+def make_subjects(recipe: Recipe, engines: Sequence[Engine]) -> tuple[list[Subject], list[str]]:
+    """The recipe's subjects, genders by turns, so that a limited build has both; and who was passed over, and why.
+
+    A subject that an engine would draw too much like an earlier one is passed over, and its number stays unused.
+    """
     left = {g: getattr(recipe.subjects, g) for g in GENDERS}
-    subjects: list[Subject] = []
+    index, subjects, passed_over = recipe.subjects.first, list[Subject](), list[str]()
     for gender in cycle(GENDERS):
+        while left[gender]:
+            subject = Subject(f"P_{index:06d}", index, gender, recipe.seed)
+            index += 1
+            why = next((w for e in engines if (w := e.too_alike(subject, subjects))), None)
+            if why is None:
+                left[gender] -= 1
+                subjects.append(subject)
+                break
+            passed_over.append(f"{subject.subject_id}: {why}")
         if not any(left.values()):
-            return subjects
-        if left[gender]:
-            left[gender] -= 1
-            index = recipe.subjects.first + len(subjects)
-            subjects.append(Subject(f"P_{index:06d}", index, gender, recipe.seed))
+            return subjects, passed_over
     raise AssertionError("unreachable: cycle does not end")
 
 
@@ -106,7 +115,7 @@ def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = No
     Raises:
         UsageError: an engine cannot make what the recipe asks for; every such case is named.
     """
-    subjects = make_subjects(recipe)
+    subjects, passed_over = make_subjects(recipe, list(engines.values()))
     ordinal = {g: count() for g in GENDERS}
     identities = tuple(
         Identity.model_validate(
@@ -128,7 +137,7 @@ def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = No
             for number, start in enumerate(range(0, len(chosen), size)):
                 batch = tuple(chosen[start : start + size])
                 shards.append(ShardSpec(config, name, recipe.version, number, next(rows[name]), batch, names))
-    return Plan(recipe, identities, tuple(shards))
+    return Plan(recipe, identities, tuple(shards), tuple(passed_over))
 
 
 def _clips(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iterator[ClipSpec]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ def test_mirror_is_an_involution_that_swaps_sides() -> None:
 
 def test_mirror_keeps_the_order_along_each_contour() -> None:
     # neighbours on a contour stay neighbours: a wrong pair would tear a line
-    joined = {frozenset(pair) for line in c.POLYLINES for pair in zip(line, line[1:], strict=False)}
+    joined = {frozenset(pair) for line in c.POLYLINES for pair in itertools.pairwise(line)}
     assert {frozenset(c.MIRROR[i] for i in pair) for pair in joined} == joined
 
 

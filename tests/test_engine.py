@@ -282,3 +282,11 @@ def test_the_engine_is_found_by_name() -> None:
     assert engine.licence == "cc-by-4.0"
     engine.require()
     assert len(engine.model_digests()) > 300
+
+
+def test_twins_are_told_and_strangers_pass() -> None:
+    engine, a, b = PhantomEngine(), Subject("P_a", 1, "male", 5), Subject("P_b", 2, "male", 5)
+    twin = Subject("P_twin", 1, "male", 5, {"hairstyle": "short"})  # another cut, the same face
+    assert engine.too_alike(b, []) is None
+    assert engine.too_alike(b, [a]) is None
+    assert engine.too_alike(twin, [b, a]) == "its landmarks are 0.0 mm from those of P_a; allowed: 2.5 mm or more"

@@ -57,7 +57,7 @@ def test_the_two_commands_are_the_readmes_and_ci_runs_them(command: str) -> None
 
 def test_links_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert "docs/quickstart.png" in targets
+    assert "docs/quickstart.jpg" in targets
     assert [t for t in targets if not (ROOT / t).exists()] == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Protocol, overload
 
@@ -28,6 +28,9 @@ class Engine(Protocol):
 
     def check(self, subject: Subject, product: str) -> str | None:
         """Why ``product`` (a category or a sequence) cannot be made of ``subject``, or None when it can."""
+
+    def too_alike(self, subject: Subject, accepted: Sequence[Subject]) -> str | None:
+        """Why ``subject`` would be taken for one of ``accepted``, or None when it is a person of its own."""
 
     def require(self) -> None:
         """Raise `MissingDependencyError` when weights, data or packages are absent, before any work starts."""

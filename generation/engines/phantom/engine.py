@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
@@ -60,6 +60,18 @@ def subject_head(subject: Subject) -> Head:
     return _head(subject.seed, subject.index, subject.gender, json.dumps(dict(subject.traits), sort_keys=True))
 
 
+def _face(subject: Subject) -> NDArray[np.float64]:
+    return _landmarks(subject.seed, subject.index, subject.gender, json.dumps(dict(subject.traits), sort_keys=True))
+
+
+@lru_cache(None)
+def _landmarks(seed: int, index: int, gender: str, traits: str) -> NDArray[np.float64]:
+    """(68, 3) rest landmarks; the heads themselves are too large to keep for all subjects of a release."""
+    from thermvision.generation.engines.phantom.identity import make_head
+
+    return make_head(Subject("cached", index, gender, seed, json.loads(traits))).landmarks
+
+
 @dataclass(frozen=True, eq=False)
 class _Take:
     """The frames of one item: annotations, 8-bit frames and the native frames with their ground truth."""
@@ -87,6 +99,21 @@ class PhantomEngine:
         if product == "beard" and subject.gender != "male":
             return f"{product} stills need a male subject; {subject.subject_id} is {subject.gender}"
         return None
+
+    def too_alike(self, subject: Subject, accepted: Sequence[Subject]) -> str | None:
+        """Why ``subject`` would be taken for one of ``accepted``, or None when it is a person of its own."""
+        from thermvision.generation.engines.phantom.identity import MINIMUM_DISTANCE, landmark_distance
+
+        if not accepted:
+            return None
+        distances = landmark_distance(_face(subject), np.stack([_face(other) for other in accepted]))
+        nearest = int(distances.argmin())
+        if distances[nearest] >= MINIMUM_DISTANCE:
+            return None
+        return (
+            f"its landmarks are {1e3 * distances[nearest]:.1f} mm from those of {accepted[nearest].subject_id};"
+            f" allowed: {1e3 * MINIMUM_DISTANCE:g} mm or more"
+        )
 
     def require(self) -> None:
         """Raise `MissingDependencyError` when the head data or a package is absent, before any work starts."""

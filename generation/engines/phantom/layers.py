@@ -1,7 +1,7 @@
 """What the parts of the engine hand each other: the head, mesh layers and strands.
 
-"Canonical" is the neutral head every field is painted on; "rest" is one identity, neutral expression, facing the camera;
-"posed" is after expression and head pose. Rows (vertices) are the same in all three.
+"Canonical" is the neutral head every field is painted on, "rest" one identity, neutral and facing the camera, "posed"
+the same after expression and head pose. Vertex rows agree in all three. Metres; +x subject's left, +y up, +z forward.
 """
 
 from __future__ import annotations
