@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,10 @@ from thermvision.curation.release import Manifest, write_release
 from thermvision.curation.video import encode_gray
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share modules, and worker processes find them by name
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here may reach for a server
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach for a server, nor touch the caches of who runs it
+_CACHE = tempfile.TemporaryDirectory(prefix="thermvision-tests-", ignore_cleanup_errors=True)
+os.environ["HF_HOME"] = os.environ["MPLCONFIGDIR"] = _CACHE.name
+atexit.register(_CACHE.cleanup)
 
 TINY_RECIPE = """
 name = "Tiny"
@@ -28,8 +33,8 @@ version = "1.0"
 seed = 7
 
 [subjects]
-female = 1
-male = 1
+female = 2
+male = 2
 
 [stills]
 size = 64
@@ -43,6 +48,9 @@ head_poses = 2
 size = 64
 head_pose = 6
 expression = 6
+
+[radiometric]
+clip_every = 3
 """
 ZEROS = "0" * 64
 SUBJECTS = {"P_000000": "female", "P_000001": "male"}
