@@ -11,7 +11,10 @@ from fake_engine import waves
 import thermvision_db
 from thermvision.annotations import schema
 from thermvision.annotations.errors import UsageError
+from thermvision.curation.ingest import import_release
 from thermvision.curation.release import read_release
+
+from .published_imitation import imitation
 
 OFFERED = ("video", "image", *schema.CATEGORIES, "frames", "radiometric")
 
@@ -169,3 +172,36 @@ def test_unknown_attributes_are_ordinary_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = thermvision_db.nothing
     assert "curation" in dir(thermvision_db)
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """The imitation of the published zips, and what `import` makes of it."""
+    folder = tmp_path_factory.mktemp("archives")
+    imitation().write_zips(folder / "zips")
+    import_release(folder / "zips", folder / "imported", quiet=True)
+    return folder
+
+
+@pytest.mark.parametrize("config", ["video", "frames"])
+@pytest.mark.parametrize("processes", [None, 2])
+def test_the_builder_over_the_archives_equals_the_import(archives, tmp_path, config, processes):
+    loaded = load_dataset(str(archives / "imported"), config)
+    builder = thermvision_db.ThermVisionDB(
+        config_name=config, data_dir=str(archives / "zips"), cache_dir=str(tmp_path / "cache")
+    )
+    builder.download_and_prepare(num_proc=processes)
+    built, streams = builder.as_dataset(), builder.as_streaming_dataset()
+    assert set(loaded) == set(built) == set(streams)
+    for split, rows in loaded.items():
+        np.testing.assert_equal(table(built[split]).to_pylist(), table(rows).to_pylist())
+        np.testing.assert_equal(list(streams[split]), list(rows))
+
+
+def test_load_reads_archives_without_a_release(archives):
+    rows = thermvision_db.load("video", archives / "zips", split="train")
+    direct = thermvision_db.load("video", archives / "imported", split="train")
+    np.testing.assert_equal(table(rows).to_pylist(), table(direct).to_pylist())
+    assert thermvision_db.frames(rows[0], [0]).shape == (1, 64, 64)
+    with pytest.raises(UsageError, match="it offers: video, frames"):
+        thermvision_db.load("image", archives / "zips")
