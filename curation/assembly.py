@@ -177,9 +177,13 @@ def _completed(
 
 
 def _explain(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    changed = [f"{k} {before.get(k, 'absent')} then, {now.get(k, 'absent')} now" for k in sorted({*before, *now})
-               if before.get(k) != now.get(k)]  # fmt: skip
-    return f"{name!r} made with other packages ({'; '.join(changed)})" if changed else f"{name!r} (another plan)"
+    """What a folder holds; where only versions of the same packages differ, they are the likely reason."""
+    changed = [
+        f"{k} {before[k]} then, {now[k]} now"
+        for k in sorted(now)
+        if before.keys() == now.keys() and before[k] != now[k]
+    ]
+    return f"{name!r} made with other packages ({'; '.join(changed)})" if changed else f"{name!r} of another plan"
 
 
 def _markers_of_release(release: Manifest, jobs: Sequence[Job]) -> dict[str, _Done]:

@@ -273,3 +273,12 @@ def test_a_subject_too_much_like_another_is_passed_over(monkeypatch):
     assert ids == ["P_000000", "P_000002", "P_000003", "P_000005", "P_000006", "P_000007"]
     assert [i.gender for i in plan.identities] == ["female", "male"] * 3
     assert plan.passed_over == ("P_000001: the twin of P_000000", "P_000004: the twin of P_000000")
+
+
+def test_newer_packages_are_named_as_the_reason(tmp_path, wave_release, monkeypatch):
+    out = tmp_path / "release"
+    shutil.copytree(wave_release, out)
+    real = assembly.software_versions
+    monkeypatch.setattr(build, "software_versions", lambda *names: {**real(*names), "numpy": "9.9"})
+    with pytest.raises(UsageError, match=r"made with other packages \(numpy .* then, 9\.9 now\)"):
+        make(out)
