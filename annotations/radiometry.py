@@ -56,6 +56,22 @@ def band_radiance(celsius: ArrayLike) -> NDArray[np.float64]:
     return np.interp(value, kelvin, radiance)
 
 
+_MANY = 1000  # values from which a direct look-up is quicker than a search
+
+
+@lru_cache(1)
+def _inverse_table() -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
+    """For evenly spaced radiances the interval of `radiance_table` they lie in, to one interval; the slopes; spacing⁻¹.
+
+    Cells are narrower than the narrowest interval, so that a value is in the interval of its cell's start or the next.
+    """
+    kelvin, table = radiance_table()
+    cells = int(np.ceil((table[-1] - table[0]) / np.diff(table).min())) + 1
+    starts = np.linspace(table[0], table[-1], cells + 1)
+    guess = np.clip(np.searchsorted(table, starts, "right") - 1, 0, len(table) - 2).astype(np.int32)
+    return guess, np.diff(kelvin) / np.diff(table), cells / float(table[-1] - table[0])
+
+
 def brightness_temperature(radiance: ArrayLike) -> NDArray[np.float64]:
     """Temperature in °C of the black body with that band radiance: the inverse of `band_radiance`.
 
@@ -69,7 +85,13 @@ def brightness_temperature(radiance: ArrayLike) -> NDArray[np.float64]:
     value = np.asarray(radiance, np.float64)
     if value.size and not (value.min() >= table[0] and value.max() <= table[-1]):
         raise ValueError(f"radiance {value.min():.3g}..{value.max():.3g}; allowed: {table[0]:.3g}..{table[-1]:.3g}")
-    return np.interp(value, table, kelvin) - ZERO_CELSIUS
+    if value.size < _MANY:
+        return np.interp(value, table, kelvin) - ZERO_CELSIUS
+    guess, slope, scale = _inverse_table()
+    k = guess[((value - table[0]) * scale).astype(np.int32)]
+    k += (value >= table[k + 1]) & (k < len(slope) - 1)
+    k -= value < table[k]
+    return slope[k] * (value - table[k]) + kelvin[k] - ZERO_CELSIUS
 
 
 def to_centikelvin(celsius: ArrayLike) -> NDArray[np.uint16]:
@@ -116,21 +138,56 @@ def flip_polarity(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 _BINS = 512
+_STEPS = 4096  # levels of the tone curve over the same span: below a gray value each
 _MARGIN = 0.2  # °C beyond the percentiles that the histogram covers
 _PERCENTILES = (0.5, 99.8)
-_PLATEAU, _FLOOR = 0.007, 0.0003  # of the pixels: most and least that a bin counts
+_PLATEAU, _FLOOR = 0.009, 0.0004  # of the pixels: most and least that a bin counts
 _EQUALISED, _DETAIL_GAIN, _DETAIL_LIMIT = 0.8, 1.7, 0.7
-_BASE_SIGMA = 2.5 / 512  # of the frame's width
+_CALM = 6.0  # K: the noise of a scene with less range than this is not raised any further
+_LIFT = 1.2  # how much dark tones are raised; the slope at white stays 1, so that skin keeps its contrast
+_COARSE = 128  # width on which the base's coefficients are found
+_BASE_SIGMA = 1.4 / _COARSE  # of the frame's width
+_NOISE_SIGMA = 1.0 / 512  # of the frame's width: about the lens
+_EDGE = 0.1  # K²: local variance from which on a structure belongs to the base
 _BLACK, _SPAN = 3, 250
+
+
+def base_and_detail(celsius: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A frame (H, W) in °C as edges and shapes, and as fine texture that stops at edges and so draws no rims.
+
+    The guided filter of a frame by itself (He, Sun, Tang, TPAMI 2013) with Gaussian windows, its two coefficients
+    found on a coarse grid (He, Sun, arXiv:1505.00996). Next to an edge the filter would leave all noise in the base,
+    where equalisation makes it a speckled seam: there the base is the frame blurred by a pixel.
+    """
+    height, width = celsius.shape
+    step = max(1, max(height, width) // _COARSE)
+    coarse = (max(1, width // step), max(1, height // step))
+    sigma = max(_BASE_SIGMA * max(height, width) / step, 0.5)
+    level = np.float32(celsius.mean(dtype=np.float64))  # squares of small numbers keep their digits
+
+    def average(image: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
+
+    small = np.asarray(cv2.resize(celsius - level, coarse, interpolation=cv2.INTER_AREA), np.float32)
+    mean = average(small)
+    variance = np.maximum(average(small * small) - mean * mean, 0)
+    slope = variance / (variance + np.float32(_EDGE))
+    a, b = (
+        np.asarray(cv2.resize(average(c), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        for c in (slope, (1 - slope) * (mean + level))
+    )
+    blurred = cv2.GaussianBlur(celsius, (0, 0), max(_NOISE_SIGMA * width, 0.2), borderType=cv2.BORDER_REFLECT)
+    return a * np.asarray(blurred, np.float32) + b, (1 - a) * celsius - b
 
 
 @dataclass
 class GainControl:
     """Automatic gain control of one sequence: temperature frames in, 8-bit frames out, without flicker.
 
-    "plateau" mixes plateau-limited histogram equalisation with a linear stretch and adds back fine detail; "linear"
-    stretches between percentiles; "fixed" maps ``limits`` in °C to the full range. Percentiles and histogram follow
-    the scene by a first-order filter; the first frame sets them.
+    "plateau" mixes plateau-limited histogram equalisation with a linear stretch, raises the dark tones and adds back
+    fine detail, which stops at edges (`base_and_detail`); "linear" stretches between percentiles; "fixed" maps
+    ``limits`` in °C to the full range. Percentiles and histogram follow the scene by a first-order filter; the first
+    frame sets them.
 
     >>> frames = np.linspace(20, 35, 64 * 64).reshape(64, 64)
     >>> GainControl("fixed", limits=(20, 35))(frames)[[0, -1], [0, -1]].tolist()
@@ -161,28 +218,26 @@ class GainControl:
         if self.mode == "fixed" and self.limits is not None:
             low, high = self.limits
             return _to_byte((frame - np.float32(low)) / np.float32(high - low))
-        self._range = self._follow(self._range, np.percentile(frame, _PERCENTILES).astype(np.float64))
+        self._range = self._follow(self._range, np.percentile(frame[::2, ::2], _PERCENTILES).astype(np.float64))
         low, high = float(self._range[0]), max(float(self._range[1]), float(self._range[0]) + 0.1)
         if self.mode == "linear":
             return _to_byte((frame - np.float32(low)) / np.float32(high - low))
 
-        base = cv2.GaussianBlur(frame, (0, 0), _BASE_SIGMA * frame.shape[1], borderType=cv2.BORDER_REFLECT)
-        detail = np.clip(frame - base, -_DETAIL_LIMIT, _DETAIL_LIMIT)
-        first, width = low - _MARGIN, (high - low + 2 * _MARGIN) / _BINS
-        position = (base - np.float32(first)) / np.float32(width)
-        index = np.clip(position, 0, _BINS - 1).astype(np.int32)
-        counts = np.bincount(index.ravel(), minlength=_BINS).astype(np.float64)
+        base, detail = base_and_detail(frame)
+        detail = np.clip(detail, -_DETAIL_LIMIT, _DETAIL_LIMIT)
+        first, span = low - _MARGIN, high - low + 2 * _MARGIN
+        position = np.clip((base - np.float32(first)) * np.float32(_STEPS / span), 0, _STEPS - 1).astype(np.int32)
+        counts = np.bincount(position.ravel(), minlength=_STEPS).reshape(_BINS, -1).sum(1)
         share = np.minimum(counts, _PLATEAU * base.size) + _FLOOR * base.size
         self._curve = self._follow(self._curve, np.cumsum(share) / share.sum())
 
         # within a bin the cumulative curve is linear: no steps in smooth skin
-        knots = np.concatenate([[0.0], self._curve]).astype(np.float32)
-        inside = np.clip(position - index, 0, 1)
-        equalised = knots[index] + inside * (knots[index + 1] - knots[index])
-        linear = (base - np.float32(low)) / np.float32(high - low)
-        return _to_byte(
-            _EQUALISED * equalised + (1 - _EQUALISED) * linear + np.float32(_DETAIL_GAIN / (high - low)) * detail
-        )
+        step = (np.arange(_STEPS) + 0.5) / _STEPS
+        equalised = np.interp(step, np.linspace(0, 1, _BINS + 1), np.concatenate([[0.0], self._curve]))
+        linear = (first + step * span - low) / (high - low)
+        tone = np.clip(_EQUALISED * equalised + (1 - _EQUALISED) * linear, 0, 1)
+        tone += _LIFT * tone * (1 - tone) ** 3
+        return _to_byte(tone.astype(np.float32)[position] + np.float32(_DETAIL_GAIN / max(high - low, _CALM)) * detail)
 
 
 def _to_byte(value: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -21,8 +21,8 @@ GENDERS = ("female", "male")
 CATEGORIES = ("frontal_pose", "facial_accessories", "beard", "mix", "head_poses")
 SEQUENCES = ("head_pose", "expression")
 EXPRESSIONS = ("neutral", "smile", "frown", "surprise", "blink", "open", "talk")
-HAIRSTYLES = ("bald", "buzz", "crew", "short", "side", "back", "bob", "long")
-BEARDS = ("none", "stubble", "full")
+HAIRSTYLES = ("bald", "buzz", "crew", "short", "side", "back", "bob", "long", "fringe", "ponytail", "bun")
+BEARDS = ("none", "stubble", "full", "moustache", "goatee")
 GLASSES = ("none", "glasses")
 MASKS = ("none", "mask")
 HEADWEAR = ("none", "cap", "beanie")
@@ -40,6 +40,7 @@ CONFIGS = ("video", "image", *CATEGORIES, "frames", "radiometric", "scenes")
 OUTSIDE, SELF_OCCLUDED, OBJECT_OCCLUDED, VISIBLE = range(4)
 SEGMENTS = (
     "background", "skin", "eye", "mouth", "cloth", "hair", "brow", "beard", "glasses", "mask", "headwear", "teeth",
+    "jewellery",
 )  # fmt: skip
 REGIONS = (
     "forehead", "canthus_left", "canthus_right", "nose", "cheek_left", "cheek_right", "chin", "lips", "ear_left",

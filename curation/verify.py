@@ -107,12 +107,9 @@ def _rows(path: Path, release: Manifest, shard: Shard) -> Iterator[Finding]:
         names = sorted(set(file.schema_arrow.names) ^ set(expected.names)) or ["the types of its columns"]
         yield Finding(shard.path, "schema", f"the schema is not that of config {shard.config}: {', '.join(names)}")
         return
-    if "subject_id" not in expected.names:
-        return
     splits = {i.subject_id: i.split for i in release.identities}
     numbers = {name: n for n, name in enumerate(release.subject_ids)}
-    table = file.read(columns=["subject_id", "identity"])
-    for subject, identity in sorted(set(zip(*(table[c].to_pylist() for c in table.column_names), strict=True))):
+    for subject, identity in sorted(_identities(file)):
         if splits.get(subject) != shard.split:
             where = splits.get(subject, "in no split")
             yield Finding(shard.path, "split", f"{subject} is {where} in the manifest and {shard.split} in the shard")
@@ -120,3 +117,12 @@ def _rows(path: Path, release: Manifest, shard: Shard) -> Iterator[Finding]:
             yield Finding(
                 shard.path, "identity", f"{subject} has class {identity}; the manifest says {numbers.get(subject)}"
             )
+
+
+def _identities(file: pq.ParquetFile) -> set[tuple[str, int]]:
+    """Every subject id of a shard with its class number, those of the faces in a scene as well."""
+    if "subject_id" in file.schema_arrow.names:
+        table = file.read(columns=["subject_id", "identity"])
+        return set(zip(table["subject_id"].to_pylist(), table["identity"].to_pylist(), strict=True))
+    rows = file.read(columns=["faces"])["faces"].to_pylist()
+    return {pair for faces in rows for pair in zip(faces["subject_id"], faces["identity"], strict=True)}

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from thermvision.annotations.errors import OutputError
+from thermvision.annotations.errors import OutputError, UsageError
 from thermvision.curation.assembly import assemble, plan_digest, software_versions
 from thermvision.curation.release import Manifest
 from thermvision.curation.runners import Job
@@ -15,6 +15,7 @@ from thermvision.generation.engines import ENGINE_PACKAGES, Engine, get_engine
 from thermvision.generation.plan import Plan, make_jobs, make_plan
 from thermvision.generation.recipe import Recipe, parse_recipe
 from thermvision.generation.run import run_shard
+from thermvision.generation.specs import MotionTrack
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,48 @@ class Prepared:
 
 def engines_of(recipe: Recipe) -> dict[str, Engine]:
     """The engines a recipe uses, by name."""
-    return {name: get_engine(name) for name in sorted({recipe.stills.engine, recipe.clips.engine})}
+    return {
+        name: get_engine(name) for name in sorted({recipe.stills.engine, recipe.clips.engine, recipe.scenes.engine})
+    }
 
 
-def prepare(text: str, limit: int | None = None) -> Prepared:
+def prepare(text: str, limit: int | None = None, folder: Path | None = None) -> Prepared:
     """Check the recipe's text, ask its engines for what they lack, and plan; nothing is written.
+
+    ``folder`` is where the recipe lies: files it names are looked for below it.
 
     Raises:
         UsageError: the recipe asks for what cannot be made.
         MissingDependencyError: an engine lacks a package or a file.
+        DamagedInputError: a motion file is broken or unsafe.
     """
     recipe = parse_recipe(text)
     engines = engines_of(recipe)
     for engine in engines.values():
         engine.require()
-    plan = make_plan(recipe, engines, limit)
+    plan = make_plan(recipe, engines, limit, read_motions(recipe, folder))
     software = software_versions(*(package for name in engines for package in ENGINE_PACKAGES[name]))
     return Prepared(recipe, text, plan, tuple(make_jobs(plan, engines, software)), engines, software)
+
+
+def read_motions(recipe: Recipe, folder: Path | None) -> dict[str, MotionTrack]:
+    """The motion files of a recipe that lies in ``folder``, by sequence.
+
+    Raises:
+        UsageError: a file is not there or not below ``folder``, or the recipe is no file.
+        DamagedInputError: a file is broken or unsafe.
+    """
+    from thermvision.generation.engines.phantom.motion_file import read_motion
+
+    tracks: dict[str, MotionTrack] = {}
+    for sequence, name in recipe.clips.motion.items():
+        if folder is None:
+            raise UsageError(f"clips.motion is {name!r} and the recipe is no file; save it beside the motion file")
+        path = (folder / name).resolve()
+        if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+            raise UsageError(f"clips.motion is {name!r}; allowed: a relative path below the recipe's folder {folder}")
+        tracks[sequence] = read_motion(path)
+    return tracks
 
 
 def build_release(

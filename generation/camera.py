@@ -7,13 +7,17 @@ and 4). 640 pixels lie along a row, so here 10.88 mm is the width and 8.16 mm th
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import UsageError
+
+SERIALS = 4096  # devices of a model that items are recorded with
+PORTRAIT_WINDOW = 300  # pixels of the article's sensor
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,13 @@ class Camera:
         pixel_pitch_um: distance between pixel centres.
         width, height: pixels of the sensor.
         distance_m: from the lens to the subject's face.
-        netd_mk: noise-equivalent temperature difference, mK (standard deviation of one pixel in one frame).
+        netd_mk: noise-equivalent temperature difference, mK (standard deviation of one pixel in one frame). 0 is a
+            detector without noise of its own.
+        fixed_pattern_mk: standard deviation of the pixels' fixed offsets, mK; columns have 0.9 times as much, rows
+            0.6 times as much in each frame. 0 is a perfectly calibrated detector.
+        mtf_px: standard deviation of the Gaussian that lens and detector blur by, sensor pixels. Diffraction at f/1.2
+            and 10 µm is 12 µm wide; with aberrations about half a pixel of 17 µm.
+        shutter: whether readings drift between calibrations against a shutter; the article's camera has none.
         serial: names one device; its fixed-pattern noise depends on nothing else.
 
     >>> camera = Camera()
@@ -43,14 +53,17 @@ class Camera:
     height: int = 480
     distance_m: float = 0.62
     netd_mk: float = 45.0
+    fixed_pattern_mk: float = 20.0
+    mtf_px: float = 0.55
+    shutter: bool = False
     serial: str = "TV-640-0001"
 
     def __post_init__(self) -> None:
         lowest = {"focal_length_mm": 1.0, "f_number": 0.5, "pixel_pitch_um": 1.0, "width": 8, "height": 8}
-        lowest |= {"distance_m": 0.3, "netd_mk": 0.0}
+        lowest |= {"distance_m": 0.3, "netd_mk": 0.0, "fixed_pattern_mk": 0.0, "mtf_px": 0.0}
         for name, low in lowest.items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < low:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < low:
                 raise UsageError(f"camera {name} is {value!r}; allowed: {low:g} or more; change it in the recipe")
 
     @property
@@ -87,6 +100,14 @@ class Camera:
         """Focal length in pixels."""
         return self.focal_length_mm * 1000 / self.pixel_pitch_um
 
+    @property
+    def portrait_window(self) -> int:
+        """Side in sensor pixels of the square window that a portrait is read from: 300 of the article's camera.
+
+        The same angle of view for every camera, so that a head fills the frame, unless the sensor is lower than that.
+        """
+        return min(self.height, self.width, round(PORTRAIT_WINDOW * self.focal_length_px / Camera().focal_length_px))
+
     def intrinsics(self, window: int | None = None, scale: float = 1.0) -> NDArray[np.float64]:
         """Pinhole matrix K (3, 3) in pixels, pixel centres at +0.5, principal point in the middle.
 
@@ -102,3 +123,46 @@ class Camera:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         return asdict(self)
+
+
+# Sensors a recipe can name: pixels and pitch. The lenses are such as are sold with them, of about 50 degrees, but for
+# the first, which is the article's. Smaller detectors are noisier and calibrate against a shutter.
+PRESETS: dict[str, Camera] = {
+    "vga-17": Camera(),
+    "qvga-12": Camera(4.3, 1.1, 12.0, 320, 256, 0.62, 50.0, 25.0, 0.65, True, "TV-320-0001"),
+    "qqvga-12": Camera(1.8, 1.1, 12.0, 160, 120, 0.62, 60.0, 30.0, 0.75, True, "TV-160-0001"),
+}
+
+
+def preset_camera(name: str) -> Camera:
+    """The camera of a preset.
+
+    Raises:
+        UsageError: no such preset.
+
+    >>> [(n, round(c.angle_of_view_deg, 1), c.portrait_window) for n, c in PRESETS.items()]
+    [('vga-17', 71.9, 300), ('qvga-12', 48.1, 244), ('qqvga-12', 56.1, 102)]
+    """
+    if name not in PRESETS:
+        raise UsageError(f"camera preset is {name!r}; allowed: {', '.join(PRESETS)}; change it in the recipe")
+    return PRESETS[name]
+
+
+def configured_camera(preset: str, changes: Mapping[str, Any], device: int) -> Camera:
+    """One device of a preset with some of its values changed.
+
+    Args:
+        preset: of `PRESETS`.
+        changes: fields of `Camera` and their values; None leaves the preset's.
+        device: number of the device below `SERIALS`, part of its serial.
+
+    Raises:
+        UsageError: no such preset, or a value is not allowed.
+
+    >>> configured_camera("qvga-12", {"netd_mk": 30.0, "mtf_px": None}, 7).serial
+    'TV-320-0007'
+    """
+    camera = preset_camera(preset)
+    model = camera.serial.rpartition("-")[0]
+    values = {name: value for name, value in changes.items() if value is not None}
+    return replace(camera, serial=f"{model}-{device:04d}", **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +42,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         from .recipe import read_recipe
 
         _, text = read_recipe(recipe)
-        prepared = prepare(text, limit)
+        prepared = prepare(text, limit, Path(recipe).parent if Path(recipe).is_file() else None)
         facts = summary(prepared.plan)
         if dry_run:
             if as_json:
@@ -94,6 +95,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "splits": dict(splits),
         "clips": {s: sum(c.sequence == s for c in plan.clips) for s in SEQUENCES},
         "stills": {c: sum(s.category == c for s in plan.stills) for c in CATEGORIES},
+        "scenes": {f"of {n} faces": sum(len(s.subjects) == n for s in plan.scenes) for n in _face_counts(plan)},
         "frames": plan.frames,
         "jobs": [f"{s.config} {s.split} {s.number}: {len(s.items)} items" for s in plan.shards],
         "passed_over": list(plan.passed_over),
@@ -101,10 +103,14 @@ def summary(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _face_counts(plan: Plan) -> list[int]:
+    return sorted({len(scene.subjects) for scene in plan.scenes})
+
+
 def print_summary(facts: dict[str, Any]) -> None:
     """Print a plan for a person."""
     print(f"{facts['name']} {facts['version']}")
-    for name in ("subjects", "splits", "clips", "stills"):
+    for name in ("subjects", "splits", "clips", "stills", *(["scenes"] if facts["scenes"] else [])):
         print(f"  {name}: " + ", ".join(f"{count} {key}" for key, count in facts[name].items()))
     print(f"  {facts['frames']} frames, about {human_bytes(facts['estimated_bytes'])}")
     for line in facts["passed_over"]:

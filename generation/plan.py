@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count, cycle, islice
+from itertools import count, islice
 from typing import Any
+
+import numpy as np
 
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import CATEGORIES, CONFIGS, GENDERS, SEQUENCES, SPLITS, features
@@ -15,8 +17,11 @@ from thermvision.curation.runners import Job
 from thermvision.curation.splits import split_of
 from thermvision.curation.video import encoder_settings
 from thermvision.generation.engines import Engine
+from thermvision.generation.engines.phantom.parameters import SCENE_PARAMETERS
 from thermvision.generation.recipe import Recipe
-from thermvision.generation.specs import ClipSpec, StillSpec, Subject
+from thermvision.generation.specs import ClipSpec, MotionTrack, SceneSpec, StillSpec, Subject, seed_sequence
+
+ItemSpec = ClipSpec | StillSpec | SceneSpec
 
 # An item's number below its subject, part of its seed path: more stills of one category must not change another.
 ITEMS_A_CATEGORY = 100_000
@@ -37,7 +42,7 @@ class ShardSpec:
     version: str
     number: int
     row_number: int
-    items: tuple[ClipSpec | StillSpec, ...]
+    items: tuple[ItemSpec, ...]
     identities: tuple[str, ...]
 
 
@@ -61,6 +66,11 @@ class Plan:
         return [i for s in self.shards for i in s.items if isinstance(i, StillSpec)]
 
     @property
+    def scenes(self) -> list[SceneSpec]:
+        """All scenes."""
+        return [i for s in self.shards for i in s.items if isinstance(i, SceneSpec)]
+
+    @property
     def frames(self) -> int:
         """Frames to render."""
         return sum(map(frames_of, (i for s in self.shards for i in s.items)))
@@ -70,6 +80,9 @@ class Plan:
         """About how large the release will be."""
         total = 0.0
         for item in (i for s in self.shards for i in s.items):
+            if isinstance(item, SceneSpec):
+                total += item.width * item.height * BYTES_A_STILL_PIXEL
+                continue
             pixels = item.size**2
             kept = len(radiometric_frames(item)) if isinstance(item, ClipSpec) else int(item.radiometric)
             rate = BYTES_A_CLIP_PIXEL if isinstance(item, ClipSpec) else BYTES_A_STILL_PIXEL
@@ -77,7 +90,7 @@ class Plan:
         return int(total)
 
 
-def frames_of(item: ClipSpec | StillSpec) -> int:
+def frames_of(item: ItemSpec) -> int:
     """Frames of an item."""
     return item.num_frames if isinstance(item, ClipSpec) else 1
 
@@ -88,29 +101,49 @@ def radiometric_frames(spec: ClipSpec) -> range:
 
 
 def make_subjects(recipe: Recipe, engines: Sequence[Engine]) -> tuple[list[Subject], list[str]]:
-    """The recipe's subjects, genders by turns, so that a limited build has both; and who was passed over, and why.
+    """The recipe's subjects in the order of their numbers; and who was passed over, and why.
 
-    A subject that an engine would draw too much like an earlier one is passed over, and its number stays unused.
+    Even numbers are female and odd ones male, and a subject that an engine would draw too much like an earlier one of
+    its gender is passed over, its number unused. So a number stands for the same person however a release grows: how
+    many subjects the recipe asks for decides only where each gender stops.
     """
-    left = {g: getattr(recipe.subjects, g) for g in GENDERS}
-    index, subjects, passed_over = recipe.subjects.first, list[Subject](), list[str]()
-    for gender in cycle(GENDERS):
-        while left[gender]:
-            subject = Subject(f"P_{index:06d}", index, gender, recipe.seed)
-            index += 1
-            why = next((w for e in engines if (w := e.too_alike(subject, subjects))), None)
-            if why is None:
-                left[gender] -= 1
-                subjects.append(subject)
-                break
-            passed_over.append(f"{subject.subject_id}: {why}")
-        if not any(left.values()):
-            return subjects, passed_over
-    raise AssertionError("unreachable: cycle does not end")
+    passed_over: dict[int, str] = {}
+    accepted: dict[str, list[Subject]] = {g: [] for g in GENDERS}
+    for gender in GENDERS:
+        found, wanted = accepted[gender], getattr(recipe.subjects, gender)
+        numbers = (n for n in count(recipe.subjects.first) if n % len(GENDERS) == GENDERS.index(gender))
+        while len(found) < wanted:
+            subject = Subject(subject_id(index := next(numbers)), index, gender, recipe.seed)
+            if why := next((w for e in engines if (w := e.too_alike(subject, found))), None):
+                passed_over[index] = f"{subject.subject_id}: {why}"
+            else:
+                found.append(subject)
+    subjects = sorted((s for found in accepted.values() for s in found), key=lambda s: s.index)
+    return subjects, [why for _, why in sorted(passed_over.items())]
 
 
-def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = None) -> Plan:
-    """Deal the recipe into shards. ``limit``: at most that many clips and that many stills.
+def subject_id(index: int) -> str:
+    """The name of a subject.
+
+    >>> subject_id(117)
+    'P_000117'
+    """
+    return f"P_{index:06d}"
+
+
+def make_plan(
+    recipe: Recipe,
+    engines: dict[str, Engine],
+    limit: int | None = None,
+    motions: Mapping[str, MotionTrack] | None = None,
+) -> Plan:
+    """Deal the recipe into shards.
+
+    Args:
+        recipe: what to make.
+        engines: by name, those the recipe uses.
+        limit: at most that many clips, that many stills and that many scenes.
+        motions: the tracks of ``recipe.clips.motion`` by sequence.
 
     Raises:
         UsageError: an engine cannot make what the recipe asks for; every such case is named.
@@ -123,24 +156,30 @@ def make_plan(recipe: Recipe, engines: dict[str, Engine], limit: int | None = No
         )
         for s in subjects
     )
-    clips = list(islice(_clips(recipe, subjects, engines[recipe.clips.engine]), limit))
+    clips = list(islice(_clips(recipe, subjects, engines[recipe.clips.engine], motions or {}), limit))
     stills = list(islice(_stills(recipe, subjects, engines[recipe.stills.engine]), limit))
     split = {i.subject_id: i.split for i in identities}
+    scenes = list(islice(_scenes(recipe, subjects, split), limit))
     names = tuple(i.subject_id for i in identities)
     shards: list[ShardSpec] = []
     rows = {s: count() for s in SPLITS}
-    groups: list[tuple[str, Sequence[ClipSpec | StillSpec], int]] = [("video", clips, recipe.shards.clips)]
+    groups: list[tuple[str, Sequence[ItemSpec], int]] = [("video", clips, recipe.shards.clips)]
     groups += [(c, [s for s in stills if s.category == c], recipe.shards.stills) for c in CATEGORIES]
+    groups.append(("scenes", scenes, recipe.shards.stills))
     for config, items, size in groups:
         for name in SPLITS:
-            chosen = [i for i in items if split[i.subject.subject_id] == name]
+            chosen = [
+                i for i in items if (i.split if isinstance(i, SceneSpec) else split[i.subject.subject_id]) == name
+            ]
             for number, start in enumerate(range(0, len(chosen), size)):
                 batch = tuple(chosen[start : start + size])
                 shards.append(ShardSpec(config, name, recipe.version, number, next(rows[name]), batch, names))
     return Plan(recipe, identities, tuple(shards), tuple(passed_over))
 
 
-def _clips(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iterator[ClipSpec]:
+def _clips(
+    recipe: Recipe, subjects: Sequence[Subject], engine: Engine, motions: Mapping[str, MotionTrack]
+) -> Iterator[ClipSpec]:
     table = recipe.clips
     wanted = [s for s in SEQUENCES if getattr(table, s)]
     if refused := [f"{s.subject_id}: {why}" for s in subjects for q in wanted if (why := engine.check(s, q))]:
@@ -158,6 +197,8 @@ def _clips(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Itera
                 fps=float(table.fps),
                 size=table.size,
                 radiometric_every=recipe.radiometric.clip_every,
+                parameters=recipe.parameters,
+                motion=motions.get(sequence),
             )
 
 
@@ -183,11 +224,52 @@ def _stills(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iter
                     item=(place + 1) * ITEMS_A_CATEGORY + turn,
                     size=recipe.stills.size,
                     radiometric=recipe.radiometric.stills,
+                    parameters=recipe.parameters,
                 )
             )
     # by turns over the categories, so that a limited build shows each
     turns = {c: count() for c in CATEGORIES}
     yield from sorted(dealt, key=lambda s: (next(turns[s.category]), CATEGORIES.index(s.category)))
+
+
+def _scenes(recipe: Recipe, subjects: Sequence[Subject], split: Mapping[str, str]) -> Iterator[SceneSpec]:
+    """Scenes whose people are all of one split: subjects take turns to be the first, the others are drawn.
+
+    Fewer people than ``faces`` allows are in a scene when its split has no more; an empty room is of the split whose
+    turn it is.
+    """
+    table = recipe.scenes
+    fewest, most = table.faces
+    pools = {name: [s for s in subjects if split[s.subject_id] == name] for name in SPLITS}
+    first = [s for s in subjects if len(pools[split[s.subject_id]]) >= fewest]
+    if table.count and not first:
+        largest = max(map(len, pools.values()))
+        raise UsageError(
+            f"scenes.faces asks for {fewest} faces and no split has more than {largest} identities;"
+            f" allowed: {largest} at least; ask for more subjects or fewer faces"
+        )
+    width, height = table.shape
+    for number in range(table.count):
+        rng = np.random.default_rng(seed_sequence(recipe.seed, 1, "scene", number))
+        turn = first[number % len(first)]
+        pool = pools[split[turn.subject_id]]
+        wanted = int(rng.integers(fewest, min(most, len(pool)) + 1))
+        others = [s for s in pool if s.index != turn.index]
+        chosen = [turn, *(others[int(i)] for i in rng.permutation(len(others))[: wanted - 1])]
+        # spread evenly: of any k scenes, the rounded share is empty
+        empty = int((number + 1) * table.empty) > int(number * table.empty)
+        yield SceneSpec(
+            item_id=f"scene_{number:06d}",
+            engine=table.engine,
+            seed=recipe.seed,
+            item=number,
+            split=split[turn.subject_id],
+            subjects=() if empty else tuple(chosen),
+            width=width,
+            height=height,
+            distance=table.distance,
+            parameters={k: v for k, v in recipe.parameters.items() if k in SCENE_PARAMETERS},
+        )
 
 
 def make_jobs(plan: Plan, engines: dict[str, Engine], software: dict[str, str]) -> list[Job]:

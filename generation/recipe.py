@@ -16,6 +16,17 @@ beard = { count = 5, gender = "male" }
 [clips]
 head_pose = 60        # frames a clip; 0: no such clip
 expression = 60
+
+[environment]
+ambient = [18, 30]    # °C: a value, or a range that each item draws from
+
+[camera]
+preset = ["vga-17", "qvga-12"]
+
+[scenes]
+count = 20
+faces = [1, 6]
+distance = [1, 6]     # metres
 """
 
 from __future__ import annotations
@@ -26,15 +37,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.generation.engines import ENGINES
+from thermvision.generation.engines.phantom.parameters import findings_of
 
 MAX_RECIPE_BYTES = 1 << 20
+MAX_FACES = 20  # in a scene
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Frames = Annotated[int, Field(ge=0, le=100_000)]
+Span = float | list[float] | None  # kept as written: the engine draws within it
+Names = str | list[str] | None
 EvenSize = Annotated[int, Field(ge=32, le=2048, multiple_of=2)]
 
 
@@ -43,11 +58,61 @@ class _Table(BaseModel):
 
 
 class Subjects(_Table):
-    """How many synthetic identities; ``first`` is the number of the first one (female, male, female, … by turns)."""
+    """How many synthetic identities; ``first`` is the number of the first one (female, male, female, … by turns).
+
+    With ``pin_hairstyle`` a person has one hairstyle in all items; else hair is drawn for each like clothes.
+    """
 
     female: Count = 0
     male: Count = 0
     first: Count = 0
+    pin_hairstyle: bool = False
+
+
+class _Drawn(_Table):
+    """Parameters of every item: a value, [lowest, highest] or a list of names, drawn anew for each clip and still."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _allowed(cls, value: Any, info: ValidationInfo) -> Any:
+        if found := findings_of({str(info.field_name): value}):
+            raise ValueError(found[0].partition("; ")[2])
+        return value
+
+
+class Environment(_Drawn):
+    """Air and room: ``ambient`` °C; ``fog`` and ``smoke`` as extinction (1 / m); warm things behind the subject."""
+
+    ambient: Span = None
+    fog: Span = None
+    smoke: Span = None
+    smoke_excess: Span = None
+    heat_sources: int | list[int] | None = None
+
+
+class Physiology(_Drawn):
+    """Session offset (kelvin), cooling of the nose under stress (kelvin, seconds), breaths a minute."""
+
+    session: Span = None
+    stress: Span = None
+    stress_seconds: Span = None
+    breathing_rate: Span = None
+
+
+class CameraTable(_Drawn):
+    """Sensor, lens and gain; ``palette`` is recorded for viewers and colours no frame."""
+
+    preset: Names = None
+    distance: Span = None
+    zoom: Span = None
+    emissivity: Span = None
+    netd_mk: Span = None
+    fixed_pattern_mk: Span = None
+    mtf_px: Span = None
+    agc: Names = None
+    agc_limits: list[float] | None = None
+    polarity: Names = None
+    palette: Names = None
 
 
 class CategoryCount(_Table):
@@ -64,9 +129,14 @@ class _Product(_Table):
     @field_validator("engine")
     @classmethod
     def _known(cls, engine: str) -> str:
-        if engine not in ENGINES:
-            raise ValueError(f"engine {engine!r} does not exist; allowed: {', '.join(ENGINES)}")
-        return engine
+        return known_engine(engine)
+
+
+def known_engine(engine: str) -> str:
+    """``engine``, when there is one of that name; else a ValueError."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} does not exist; allowed: {', '.join(ENGINES)}")
+    return engine
 
 
 class Stills(_Product):
@@ -89,11 +159,61 @@ class Stills(_Product):
 
 
 class Clips(_Product):
-    """Clips: frames of each sequence, for every subject."""
+    """Clips: frames of each sequence, for every subject.
+
+    ``motion`` names a file of real head motion, below the recipe's folder, that drives the clips in place of the
+    seed: one for both sequences, or a table such as { head_pose = "talk.npz" }.
+    """
 
     fps: Annotated[float, Field(gt=0, le=240, strict=False)] = 30.0
     head_pose: Frames = 0
     expression: Frames = 0
+    motion: dict[Literal["head_pose", "expression"], str] = {}
+
+    @field_validator("motion", mode="before")
+    @classmethod
+    def _for_both(cls, value: Any) -> Any:
+        return dict.fromkeys(SEQUENCES, value) if isinstance(value, str) else value
+
+
+class Scenes(_Table):
+    """Stills with several faces: how many, faces in each, how far away in metres, the share of empty rooms.
+
+    ``size`` is the side of a square frame; ``width`` and ``height`` make another shape.
+    """
+
+    engine: str = "phantom"
+    count: Count = 0
+    faces: Annotated[tuple[int, int], Field(strict=False)] = (1, 6)
+    distance: Annotated[tuple[float, float], Field(strict=False)] = (1.0, 6.0)
+    empty: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.1
+    size: EvenSize = 512
+    width: EvenSize | None = None
+    height: EvenSize | None = None
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        return known_engine(engine)
+
+    @field_validator("faces")
+    @classmethod
+    def _few(cls, faces: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= faces[0] <= faces[1] <= MAX_FACES:
+            raise ValueError(f"allowed: [fewest, most] with 1 <= fewest <= most <= {MAX_FACES}")
+        return faces
+
+    @field_validator("distance")
+    @classmethod
+    def _near(cls, distance: tuple[float, float]) -> tuple[float, float]:
+        if not 0.8 <= distance[0] <= distance[1] <= 8:
+            raise ValueError("allowed: [nearest, farthest] in metres with 0.8 <= nearest <= farthest <= 8")
+        return distance
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and height of a frame."""
+        return self.width or self.size, self.height or self.size
 
 
 class RadiometricRows(_Table):
@@ -119,8 +239,19 @@ class Recipe(_Table):
     subjects: Subjects
     stills: Stills = Stills()
     clips: Clips = Clips()
+    scenes: Scenes = Scenes()
     radiometric: RadiometricRows = RadiometricRows()
     shards: ShardSizes = ShardSizes()
+    environment: Environment = Environment()
+    physiology: Physiology = Physiology()
+    camera: CameraTable = CameraTable()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the recipe gives for every clip and still: `ClipSpec.parameters`, ranges not drawn yet."""
+        tables = (self.environment, self.physiology, self.camera)
+        given = {name: value for table in tables for name, value in table if value is not None}
+        return given | ({"pin_hairstyle": True} if self.subjects.pin_hairstyle else {})
 
 
 def bundled_recipes() -> list[str]:
@@ -175,9 +306,10 @@ def _check_content(recipe: Recipe, name: str) -> None:
         raise UsageError(f"recipe {name}: subjects.female and subjects.male are 0; allowed: at least one subject")
     clips = [s for s in SEQUENCES if getattr(recipe.clips, s)]
     stills = [c for c in CATEGORIES if getattr(recipe.stills, c).count]
-    if not clips and not stills:
+    if not clips and not stills and not recipe.scenes.count:
         raise UsageError(
-            f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]} or stills.{CATEGORIES[0]} to 1 or more"
+            f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]}, stills.{CATEGORIES[0]} or scenes.count to 1"
+            " or more"
         )
     for category in stills:
         gender = getattr(recipe.stills, category).gender

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, OutputError
 from thermvision.annotations.schema import (
     CATEGORIES,
+    FRAME_COLUMNS,
     GENDERS,
     SEQUENCES,
     FrameAnnotation,
@@ -30,8 +31,8 @@ from thermvision.curation.runners import Advance, Job, Outcome
 from thermvision.curation.store import canonical_json
 from thermvision.curation.video import encode_faithful, encoder_settings
 from thermvision.generation.engines import Engine, get_engine
-from thermvision.generation.plan import ShardSpec
-from thermvision.generation.specs import Clip, ClipSpec, Radiometry, Still, StillSpec
+from thermvision.generation.plan import ItemSpec, ShardSpec
+from thermvision.generation.specs import Clip, ClipSpec, Radiometry, SceneSpec, SceneStill, Still, Subject
 
 PNG_LEVEL = 4
 Rows = dict[str, list[dict[str, Any]]]
@@ -73,16 +74,43 @@ def run_shard(root: Path, job: Job, advance: Advance) -> Outcome:
     return Outcome(tuple(shards), tuple(failed))
 
 
-def _rows_of(item: ClipSpec | StillSpec, shard: ShardSpec, advance: Advance) -> Rows:
+def _rows_of(item: ItemSpec, shard: ShardSpec, advance: Advance) -> Rows:
     engine = engine_of(item.engine)
-    subject = {
-        "subject_id": item.subject.subject_id,
-        "identity": shard.identities.index(item.subject.subject_id),
-        "gender": GENDERS.index(item.subject.gender),
-    }
+    if isinstance(item, SceneSpec):
+        return _scene_rows(engine, engine.render_scene(item, advance), shard)
+    subject = _subject_columns(item.subject, shard)
     if isinstance(item, ClipSpec):
         return _clip_rows(engine, engine.render(item, advance), subject)
     return _still_rows(engine, engine.render(item, advance), subject)
+
+
+def _subject_columns(subject: Subject, shard: ShardSpec) -> dict[str, Any]:
+    return {
+        "subject_id": subject.subject_id,
+        "identity": shard.identities.index(subject.subject_id),
+        "gender": GENDERS.index(subject.gender),
+    }
+
+
+def _scene_rows(engine: Engine, scene: SceneStill, shard: ShardSpec) -> Rows:
+    spec = scene.spec
+    height, width = scene.frame.shape
+    people = [_subject_columns(subject, shard) for subject in scene.subjects]
+    truths = [frame_columns(annotation) for annotation in scene.annotations]
+    faces = {name: [person[name] for person in people] for name in ("subject_id", "identity", "gender")}
+    of_a_frame = ("face_count", "extra_bboxes")
+    faces |= {name: [truth[name] for truth in truths] for name in FRAME_COLUMNS if name not in of_a_frame}
+    row = {
+        "image": {"bytes": encode_png(scene.frame), "path": f"{spec.item_id}.png"},
+        "image_id": spec.item_id,
+        "width": width,
+        "height": height,
+        "face_count": len(people),
+        "faces": faces,
+        "annotation_source": scene.annotations[0].source if scene.annotations else "ground_truth",
+        "provenance": _provenance(engine, scene, pixels_digest(scene.frame), {"codec": "png", "level": PNG_LEVEL}),
+    }
+    return {"scenes": [row]}
 
 
 def _clip_rows(engine: Engine, clip: Clip, subject: Mapping[str, Any]) -> Rows:
@@ -184,7 +212,7 @@ def pixels_digest(frames: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
-def _provenance(engine: Engine, product: Clip | Still, pixels: str, encoder: Mapping[str, Any]) -> str:
+def _provenance(engine: Engine, product: Clip | Still | SceneStill, pixels: str, encoder: Mapping[str, Any]) -> str:
     return canonical_json({
         "spec": asdict(product.spec),
         "engine": engine.engine_id,

@@ -1,4 +1,4 @@
-"""What is to be made (`Subject`, `ClipSpec`, `StillSpec`) and what an engine gives back (`Clip`, `Still`)."""
+"""What is to be made (`ClipSpec`, `StillSpec`, `SceneSpec`) and what an engine gives back (`Clip`, `Still`, …)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from thermvision.annotations.schema import FrameAnnotation
 
 # Streams of `seed_sequence`: one a feature, so that adding a hairstyle never changes a face. Append only.
-STREAMS = ("shape", "thermal", "hair", "accessories", "session", "motion", "noise", "plan", "garment", "background")
+STREAMS = (
+    "shape", "thermal", "hair", "accessories", "session", "motion", "noise", "plan", "garment",
+    "background", "scene", "mask", "headwear", "jewellery",
+    "camera", "physiology", "heat", "recipe",
+)  # fmt: skip
 
 
 def seed_sequence(seed: int, subject: int, stream: str, item: int = 0) -> np.random.SeedSequence:
@@ -56,8 +60,32 @@ class StillSpec:
 
 
 @dataclass(frozen=True)
+class MotionTrack:
+    """Motion recorded of a real head, see `thermvision.generation.engines.phantom.motion_file`.
+
+    Attributes:
+        name: of the file, without its folder.
+        sha256: of the file.
+        fps: frames a second of the track.
+        head_pose: N times (yaw, pitch, roll) in degrees, our axes.
+        eyes: N lid gaps over eye width, mean of both eyes; None when the file does not say.
+        lips: N gaps between the inner lips over their width; None when the file does not say.
+    """
+
+    name: str
+    sha256: str
+    fps: float
+    head_pose: Sequence[Sequence[float]]
+    eyes: Sequence[float] | None = None
+    lips: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
 class ClipSpec:
-    """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps each k-th 16-bit frame."""
+    """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps each k-th 16-bit frame.
+
+    ``motion`` takes the place of what is otherwise drawn by seed.
+    """
 
     item_id: str
     subject: Subject
@@ -68,6 +96,27 @@ class ClipSpec:
     fps: float = 30.0
     size: int = 512
     radiometric_every: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    motion: MotionTrack | None = None
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """One still of a room with ``subjects`` in it, none for an empty room.
+
+    ``item`` is its number over all scenes; its seed path is (0, "scene", item) below ``seed``. ``distance`` is the
+    nearest and farthest place of a face in metres from the lens.
+    """
+
+    item_id: str
+    engine: str
+    seed: int
+    item: int
+    split: str
+    subjects: tuple[Subject, ...]
+    width: int = 512
+    height: int = 512
+    distance: tuple[float, float] = (1.0, 6.0)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -115,3 +164,14 @@ class Still:
     attributes: Mapping[str, str]
     engine: Mapping[str, Any]
     radiometry: Radiometry | None = None
+
+
+@dataclass(frozen=True)
+class SceneStill:
+    """A rendered scene: ``frame`` (H, W) uint8 and, in the order of ``subjects``, who is in it and each one's face."""
+
+    spec: SceneSpec
+    frame: NDArray[np.uint8]
+    subjects: tuple[Subject, ...]
+    annotations: tuple[FrameAnnotation, ...]
+    engine: Mapping[str, Any]

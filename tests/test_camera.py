@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thermvision.annotations.errors import UsageError
-from thermvision.generation.camera import Camera
+from thermvision.generation.camera import PRESETS, Camera, preset_camera
 
 
 def test_the_articles_numbers() -> None:
@@ -27,8 +27,44 @@ def test_intrinsics_see_the_angle_of_view() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"focal_length_mm": 0.0}, {"distance_m": 0.1}, {"netd_mk": float("nan")}, {"width": 0}]
+    "bad",
+    [
+        {"focal_length_mm": 0.0},
+        {"distance_m": 0.1},
+        {"netd_mk": float("nan")},
+        {"netd_mk": -1},
+        {"mtf_px": True},
+        {"width": 0},
+    ],
 )
 def test_impossible_cameras_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(bad))):
         Camera(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "pitch", "angle", "window", "shutter"),
+    [
+        ("vga-17", (640, 480), 17, 71.91, 300, False),  # the article's, which has no shutter
+        ("qvga-12", (320, 256), 12, 48.12, 244, True),
+        ("qqvga-12", (160, 120), 12, 56.14, 102, True),
+    ],
+)
+def test_presets(name: str, pixels: tuple[int, int], pitch: float, angle: float, window: int, shutter: bool) -> None:
+    camera = preset_camera(name)
+    assert (camera.width, camera.height) == pixels
+    assert camera.pixel_pitch_um == pitch
+    assert camera.angle_of_view_deg == pytest.approx(angle, abs=0.01)
+    assert camera.portrait_window == window <= camera.height
+    assert camera.shutter is shutter
+    # every portrait shows the same angle, within half a pixel
+    assert window / camera.focal_length_px == pytest.approx(
+        300 / Camera().focal_length_px, abs=0.5 / camera.focal_length_px
+    )
+
+
+def test_a_preset_that_is_none() -> None:
+    assert set(PRESETS) == {"vga-17", "qvga-12", "qqvga-12"}
+    assert preset_camera("vga-17") == Camera()
+    with pytest.raises(UsageError, match="'boson'; allowed: vga-17, qvga-12, qqvga-12"):
+        preset_camera("boson")

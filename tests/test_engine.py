@@ -72,7 +72,8 @@ def test_landmarks_are_where_a_pinhole_sees_them(pose: tuple[float, ...], expres
     ])  # fmt: skip
     camera = (world - lens) * [1, -1, -1]
     np.testing.assert_allclose(truth["landmarks_3d"][0], camera, atol=1e-6)
-    focal = Camera().focal_length_mm * 1.3 / 0.017 * size / 512 * (sensor_window(size) / (300 * size / 512))
+    zoom = made.engine["parameters"]["zoom"]
+    focal = Camera().focal_length_mm * zoom / 0.017 * size / 512 * (sensor_window(size) / (300 * size / 512))
     on_frame = size / 2 + focal * size / sensor_window(size) * camera[:, :2] / camera[:, 2:]
     fixed = np.arange(17, 68)
     np.testing.assert_allclose(made.annotation.landmarks[fixed], on_frame[fixed], atol=0.01)
@@ -270,8 +271,8 @@ def test_what_cannot_be_made_is_said() -> None:
         still("beard", WOMAN)
     with pytest.raises(UsageError, match=r"32\.\.2048"):
         still(size=8)
-    with pytest.raises(UsageError, match="not available"):
-        still(mask="mask")
+    with pytest.raises(UsageError, match="mask is 'veil'; allowed: none, mask"):
+        still(mask="veil")
     with pytest.raises(UsageError, match="frames"):
         clip("head_pose", 0)
 

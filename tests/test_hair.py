@@ -45,7 +45,7 @@ def test_hairline_bears_the_crown_and_not_the_face(head: Head, hairline: Hairlin
     crown = head.topology.canonical[:, 1].argmax()
     assert hairline.inside[crown] > 0.03
     assert hairline.thickness[crown] == pytest.approx(1)
-    assert (hairline.inside[head.topology.ear > 0.2] < 0).all()
+    assert (hairline.inside[head.topology.ear > 0.46] < 0).all()
 
 
 def test_shell_is_a_distance(head: Head) -> None:
@@ -85,6 +85,21 @@ def test_bob_ends_at_the_chin_and_long_hair_below(head: Head, grown: dict[str, G
     chin = head.landmarks[8, 1]
     assert np.percentile(grown["bob"].points[..., 1], 0.5) > chin - 0.07
     assert grown["long"].points[..., 1].min() < chin - 0.10
+
+
+def test_a_bun_sits_on_top_and_a_tail_hangs_behind(head: Head, grown: dict[str, GrownHair]) -> None:
+    top, back = head.rest[:, 1].max(), head.rest[head.rest[:, 1] > head.landmarks[30, 1], 2].min()
+    assert np.percentile(grown["bun"].points[..., 1], 99) > top + 0.02
+    tail = grown["ponytail"].points[:, -1]
+    assert np.median(tail[:, 1]) < head.landmarks[30, 1] - 0.03
+    assert np.median(tail[:, 2]) < back + 0.03
+
+
+def test_a_fringe_ends_above_the_eyes(head: Head, grown: dict[str, GrownHair]) -> None:
+    points = grown["fringe"].points
+    front = (np.abs(points[..., 0]) < 0.03) & (points[..., 2] > head.landmarks[16, 2] + 0.03)
+    lowest = points[..., 1][front].min()
+    assert head.landmarks[36:48, 1].max() < lowest < head.landmarks[17:27, 1].max() + 0.02
 
 
 def test_tied_hair_leaves_the_sides_of_the_neck_free(head: Head, grown: dict[str, GrownHair]) -> None:

@@ -20,7 +20,10 @@ def test_categories_ask_for_what_they_are_called() -> None:
     drawn = {category: [draw(category, seed) for seed in range(60)] for category in CATEGORIES}
     assert max(abs(p.yaw) for p in drawn["frontal_pose"]) < 12
     assert {p.expression for p in drawn["frontal_pose"]} == {"neutral"}
-    assert {p.attributes["glasses"] for p in drawn["facial_accessories"]} == {"glasses"}
+    worn = [{p.attributes[k] for k in ("glasses", "mask", "headwear")} - {"none"} for p in drawn["facial_accessories"]]
+    assert all(worn)  # never without
+    assert set.union(*worn) == {"glasses", "mask", "cap", "beanie"}
+    assert {len(w) for w in worn} == {1, 2}
     assert {p.attributes["beard"] for p in drawn["beard"]} == {"stubble", "full"}
     yaws = [p.yaw for p in drawn["head_poses"]]
     assert min(yaws) < -55

@@ -38,6 +38,17 @@ def test_a_square_covers_each_sample_once() -> None:
     assert set(np.unique(seen.triangle[inside])) == {0, 1}
 
 
+def test_neighbours_share_no_sample_and_leave_none_out() -> None:
+    # a fan around a centre, corners on the lattice of samples: every edge case of the fill rule
+    around = [[2.5, 2.5], [8.5, 2.5], [13.5, 4.5], [13.5, 12.5], [6.5, 13.5], [2.5, 9.5]]
+    corners = [[x, y, 1.0] for x, y in [[8.5, 8.5], *around]]
+    fan = [[0, 1 + k, 1 + (k + 1) % 6] for k in range(6)]
+    drawn = np.stack([draw(corners, [triangle]).triangle != NOTHING for triangle in fan])
+    assert drawn.sum(0).max() == 1
+    np.testing.assert_array_equal(drawn.any(0), draw(corners, fan).triangle != NOTHING)
+    assert drawn[:, 5:9, 3:13].any(0).all()
+
+
 def test_weights_are_perspective_correct() -> None:
     screen = [[0, 0, 1.0], [16, 0, 4.0], [0, 16, 1.0]]
     seen = draw(screen)

@@ -28,6 +28,20 @@ BASE = 'name = "a"\nversion = "1.0"\nseed = 0\n[subjects]\nmale = 1\n'
         ("[clips]\nhead_pose = 9\nfps = 0", "clips.fps is 0"),
         ("[clips]\nhead_pose = 9\nengine = 'blender'", "engine 'blender' does not exist; allowed: phantom"),
         ("", "asks for nothing"),
+        ("[environment]\nambient = 40", r"environment.ambient is 40: allowed: a number 5\.\.35.*warmer than skin"),
+        ("[environment]\nambient = [30, 20]", r"environment.ambient is \[30, 20\]: allowed: .*lowest, highest"),
+        ("[environment]\nambiance = 20", "environment.ambiance is no key; .*did you mean ambient"),
+        ("[environment]\nfog = nan", r"environment.fog is nan: allowed: a number 0\.\.3"),
+        ("[environment]\nheat_sources = 1.5", "environment.heat_sources is 1.5: allowed: a whole number"),
+        ("[physiology]\nstress = true", "physiology.stress is True"),
+        ("[physiology]\nbreathing_rate = 0", r"breathing_rate is 0: allowed: a number 4\.\.60"),
+        ("[camera]\nnetd_mk = -1", r"camera.netd_mk is -1: allowed: a number 0\.\.500"),
+        ("[camera]\npreset = 'boson'", "camera.preset is 'boson': allowed: vga-17, qvga-12, qqvga-12"),
+        ("[camera]\npalette = ['iron', 'viridis']", "camera.palette is .*allowed: white-hot, black-hot, iron"),
+        ("[camera]\nagc = 'auto'", "camera.agc is 'auto': allowed: plateau, linear, fixed"),
+        ("[camera]\nagc = []", "camera.agc is"),
+        ("[camera]\nagc_limits = [3]", "camera.agc_limits is .*low < high"),
+        ("[camera]\ndistance = 9", r"camera.distance is 9: allowed: a number 0\.4\.\.6"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(text, words):
@@ -87,3 +101,16 @@ def test_the_bundled_recipes():
     assert sum(frames) * 50 == 30_200
     assert (quick.subjects.female, quick.subjects.male, quick.clips.head_pose, quick.clips.expression) == (2, 2, 60, 60)
     assert {quick.stills.mix.count, quick.stills.beard.count, quick.stills.frontal_pose.count} == {5}
+
+
+def test_tables_of_parameters_reach_the_items_as_written():
+    text = "[clips]\nhead_pose = 1\n[environment]\nambient = [15, 35]\nfog = 0\nheat_sources = [0, 3]\n"
+    text += "[physiology]\nstress = 0.5\n[camera]\npreset = ['vga-17', 'qvga-12']\nnetd_mk = 0\nagc = 'fixed'\n"
+    recipe = parse_recipe(BASE + text)
+    assert recipe.parameters == {
+        "ambient": [15, 35], "fog": 0, "heat_sources": [0, 3], "stress": 0.5,
+        "preset": ["vga-17", "qvga-12"], "netd_mk": 0, "agc": "fixed",
+    }  # fmt: skip
+    assert parse_recipe(BASE + "[clips]\nhead_pose = 1").parameters == {}
+    pinned = BASE.replace("male = 1", "male = 1\npin_hairstyle = true")
+    assert parse_recipe(pinned + "[clips]\nhead_pose = 1").parameters == {"pin_hairstyle": True}

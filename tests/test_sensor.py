@@ -54,7 +54,7 @@ def test_the_lens_blurs_an_edge_and_glare_reaches_far() -> None:
 
 def test_drift_is_slow() -> None:
     wall = np.full((32, 32), float(band_radiance(25.0)))
-    sensor = Sensor(replace(CAMERA, netd_mk=0.0), 32, 1.0, np.random.default_rng(5))
+    sensor = Sensor(replace(CAMERA, netd_mk=0.0, shutter=True), 32, 1.0, np.random.default_rng(5))
     means = np.array([from_centikelvin(sensor.expose(wall, t / 30)).mean() for t in range(90)])
     assert np.ptp(means) < 0.21
     assert np.sort(np.abs(np.diff(means)))[:-1].max() < 0.02
@@ -71,3 +71,43 @@ def test_frame_and_map_agree(window: int, size: int) -> None:
     u, v = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
     centroid = np.array([(u * frame).sum(), (v * frame).sum()]) / frame.sum()
     np.testing.assert_allclose(centroid, (sensor_to_frame(window, size) @ [*place, 1])[:2], atol=0.02 * size / window)
+
+
+@pytest.mark.parametrize("netd", [20.0, 45.0, 150.0])
+def test_netd_is_what_was_set(netd: float) -> None:
+    camera = replace(CAMERA, netd_mk=netd, fixed_pattern_mk=0.0)
+    sensor = Sensor(camera, 160, 1.0, np.random.default_rng(3))
+    wall = np.full((160, 160), float(band_radiance(25.0)))
+    frames = np.stack([from_centikelvin(sensor.expose(wall, t)) for t in range(8)])
+    rounding = 0.01**2 / 12
+    measured = 1000 * np.sqrt(frames.var(0, ddof=1).mean() - rounding)
+    assert measured == pytest.approx(netd, rel=0.05)
+
+
+def test_a_detector_without_noise_reads_the_wall() -> None:
+    camera = replace(CAMERA, netd_mk=0.0, fixed_pattern_mk=0.0, mtf_px=0.0)
+    frame = expose(np.full((40, 40), float(band_radiance(25.0))), camera=camera)
+    assert np.ptp(frame) <= 0.02  # residual shading alone
+    assert frame.max() == pytest.approx(25.0, abs=0.011)
+
+
+def test_only_a_shutter_makes_readings_drift() -> None:
+    wall = np.full((32, 32), float(band_radiance(25.0)))
+    quiet = {"netd_mk": 0.0, "fixed_pattern_mk": 0.0}
+
+    def range_over_minutes(camera: Camera) -> float:
+        sensor = Sensor(camera, 32, 1.0, np.random.default_rng(5))
+        return float(np.ptp([from_centikelvin(sensor.expose(wall, 5.0 * t)).mean() for t in range(40)]))
+
+    assert range_over_minutes(replace(CAMERA, **quiet)) == 0
+    assert 0.1 < range_over_minutes(replace(CAMERA, shutter=True, **quiet)) <= 0.21
+
+
+def test_a_softer_lens_blurs_more() -> None:
+    edge = np.full((64, 64), float(band_radiance(20.0)))
+    edge[:, 32:] = float(band_radiance(36.0))
+    steps = [
+        np.diff(expose(edge, camera=replace(CAMERA, netd_mk=0.0, fixed_pattern_mk=0.0, mtf_px=m))[32]).max()
+        for m in (0.0, 0.55, 1.5)
+    ]
+    assert steps[0] > 1.3 * steps[1] > 1.3 * 1.3 * steps[2]

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Protocol, overload
 
 from thermvision.annotations.errors import UsageError
-from thermvision.generation.specs import Clip, ClipSpec, Still, StillSpec, Subject
+from thermvision.generation.specs import Clip, ClipSpec, SceneSpec, SceneStill, Still, StillSpec, Subject
 
 Progress = Callable[[int], None]
 
@@ -44,6 +44,9 @@ class Engine(Protocol):
     def render(self, spec: StillSpec, progress: Progress | None = None) -> Still: ...
     def render(self, spec: ClipSpec | StillSpec, progress: Progress | None = None) -> Clip | Still:
         """Render one item. The same spec gives the same pixels on one platform and lock file."""
+
+    def render_scene(self, spec: SceneSpec, progress: Progress | None = None) -> SceneStill:
+        """Render a still with the faces of ``spec.subjects``; who finds no room in it is left out and not listed."""
 
 
 def get_engine(name: str) -> Engine:

@@ -35,6 +35,9 @@ class Anatomy:
         mouth_line: (n,) metres from the line between the lips.
         oral: (n,) 0..1, lining of the mouth cavity that shows when the lips part.
         lining: (n,) bool, body vertices deep inside mouth and nose, where nothing grows.
+        nose: (n,) signed metres inside the outline of the nose in the frontal projection, -`FAR` away from it.
+        neck_muscle: (n,) metres from the ridge of the nearer sternomastoid, from behind the ear to the breastbone.
+        ear_rim: (n,) 0 at the middle of an ear .. 1 at its rim, 0 off the ears.
     """
 
     points: Floats
@@ -48,6 +51,9 @@ class Anatomy:
     mouth_line: Floats
     oral: Floats
     lining: NDArray[np.bool_]
+    nose: Floats
+    neck_muscle: Floats
+    ear_rim: Floats
 
 
 @lru_cache(maxsize=2)
@@ -70,6 +76,9 @@ def anatomy(topology: HeadTopology) -> Anatomy:
         mouth_line=mouth_line,
         oral=_oral_lining(topology, points, skin, broad),
         lining=_deep_lining(topology, points, skin),
+        nose=_nose(topology, points, skin),
+        neck_muscle=_neck_muscle(topology, points, skin),
+        ear_rim=_ear_rim(topology),
     )
 
 
@@ -131,3 +140,46 @@ def _deep_lining(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]
     np.maximum.at(surface, (cell[front, 0], cell[front, 1]), z[front])
     deep: NDArray[np.bool_] = front & (z < surface[cell[:, 0], cell[:, 1]] - 0.025)
     return deep
+
+
+def _nose(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> Floats:
+    C = topology.canonical
+    ala, root, base = points[35], points[27], points[33]
+    half = np.array([
+        [0.0, root[1] - 0.002], [0.0055, root[1] - 0.006], [0.0075, points[28, 1]], [0.0110, points[29, 1]],
+        [ala[0] - 0.001, points[30, 1] + 0.003], [ala[0] + 0.0015, ala[1] + 0.001], [ala[0] - 0.002, base[1] + 0.003],
+        [0.007, base[1] + 0.001], [0.0, base[1]],
+    ])  # fmt: skip
+    outline = np.concatenate([half, half[-2:0:-1] * [-1, 1]])
+    inside = np.full(len(C), -FAR)
+    box = (
+        (np.abs(C[:, 0]) < 0.04) & (C[:, 1] > base[1] - 0.02) & (C[:, 1] < root[1] + 0.02) & (C[:, 2] > ala[2] - 0.026)
+    )
+    near = np.flatnonzero(skin & box)
+    inside[near] = polygon_distance(C[near, :2], smooth_curve(outline, 5, closed=True))
+    return inside
+
+
+def _neck_muscle(topology: HeadTopology, points: Floats, skin: NDArray[np.bool_]) -> Floats:
+    C = topology.canonical
+    left = np.flatnonzero(skin & (C[:, 0] > 0) & (topology.ear < 0.05) & (C[:, 1] < points[30, 1] + 0.01))
+    behind_ear = np.array([0.062, points[30, 1] - 0.008, points[16, 2] - 0.032])
+    chin = points[8, 1]
+    notch = np.array([0.011, chin - 0.115, C[(np.abs(C[:, 0]) < 0.01) & (C[:, 1] < chin - 0.08), 2].max()])
+    # a straight cord, laid on the skin
+    cord = behind_ear + np.linspace(0, 1, 13)[:, None] * (notch - behind_ear)
+    on_skin = np.stack([C[left[np.argmin(np.sum((C[left] - p) ** 2, axis=1))]] for p in cord])
+    on_skin[1:-1] = (on_skin[:-2] + 2 * on_skin[1:-1] + on_skin[2:]) / 4
+    distance, _ = polyline_distance(np.concatenate([np.abs(C[:, :1]), C[:, 1:]], 1), on_skin)
+    return np.where(skin, distance, FAR)
+
+
+def _ear_rim(topology: HeadTopology) -> Floats:
+    C = topology.canonical
+    ear = topology.ear > 0.3
+    low, high = C[ear, 1:].min(0), C[ear, 1:].max(0)
+    # the middle of the bowl lies low and toward the face
+    middle = low + (high - low) * [0.42, 0.62]
+    half = np.where(C[:, 1:] > middle, high - middle, middle - low)
+    radius = np.linalg.norm((C[:, 1:] - middle) / half, axis=1)
+    return np.where(topology.ear > 0, smoothstep(radius, 0.35, 0.95), 0.0)

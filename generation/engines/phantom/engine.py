@@ -16,20 +16,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import MissingDependencyError, UsageError
-from thermvision.annotations.radiometry import GainControl, from_centikelvin, to_centikelvin
+from thermvision.annotations.radiometry import (
+    GainControl,
+    band_radiance,
+    flip_polarity,
+    from_centikelvin,
+    to_centikelvin,
+)
 from thermvision.annotations.schema import CATEGORIES, GENDERS, SEQUENCES, FrameAnnotation
-from thermvision.generation.camera import Camera
+from thermvision.generation.camera import PORTRAIT_WINDOW, SERIALS, Camera, configured_camera
 from thermvision.generation.engines.phantom.assets import INSTALL, asset_digests
-from thermvision.generation.engines.phantom.parameters import Parameters, draw_clip_parameters, draw_still_parameters
-from thermvision.generation.specs import Clip, ClipSpec, Radiometry, Still, StillSpec, Subject, seed_sequence
+from thermvision.generation.engines.phantom.parameters import (
+    Parameters,
+    draw_clip_parameters,
+    draw_still_parameters,
+    settle,
+)
+from thermvision.generation.specs import (
+    Clip,
+    ClipSpec,
+    Radiometry,
+    SceneSpec,
+    SceneStill,
+    Still,
+    StillSpec,
+    Subject,
+    seed_sequence,
+)
 
 if TYPE_CHECKING:
+    from thermvision.generation.engines.phantom.atmosphere import Atmosphere
     from thermvision.generation.engines.phantom.layers import Head
+    from thermvision.generation.engines.phantom.likeness import Gallery
     from thermvision.generation.engines.phantom.motion import Motion
     from thermvision.generation.engines.phantom.scene import Observation, Scene
 
-PORTRAIT_WINDOW, PORTRAIT_SIZE = 300, 512  # sensor pixels that a portrait of that size is read from
+PORTRAIT_SIZE = 512  # pixels of the frame that `PORTRAIT_WINDOW` sensor pixels are enlarged to
 _SMALLEST_WINDOW, _SMALLEST_SIZE, _LARGEST_SIZE = 24, 32, 2048
+_CROP_FROM = 0.70  # metres from which on a portrait shows the head and not what a fixed window sees
+_SMALLEST_CROP = 12  # sensor pixels
 _BELOW_MIDDLE = 0.020  # metres of the view's centre under the middle between crown and chin: shoulders show
 # numba's threading layer aborts the process when two Python threads enter compiled code at once
 _LOCK = threading.Lock()
@@ -40,12 +65,22 @@ def item_key(spec: ClipSpec | StillSpec) -> int:
     return 2 * spec.item + isinstance(spec, ClipSpec)
 
 
-def sensor_window(size: int) -> int:
-    """Side of the sensor window that a frame of ``size`` is made from: 300 of the sensor's pixels for 512 and more.
+def sensor_window(size: int, crop: int = PORTRAIT_WINDOW) -> int:
+    """Side of the sampled window that a frame of ``size`` is made from: 300 of the sensor's pixels for 512 and more.
 
-    Smaller frames read the same field of view on a proportionally coarser grid.
+    Smaller frames read the same field of view on a proportionally coarser grid, never finer than the ``crop`` sensor
+    pixels that the field of view has.
     """
-    return min(PORTRAIT_WINDOW, max(_SMALLEST_WINDOW, round(size * PORTRAIT_WINDOW / PORTRAIT_SIZE)))
+    return min(crop, max(_SMALLEST_WINDOW, round(size * PORTRAIT_WINDOW / PORTRAIT_SIZE)))
+
+
+def sensor_crop(camera: Camera) -> int:
+    """Side in sensor pixels of the portrait's field of view: the head stays in the picture and loses pixels.
+
+    Up to 0.7 m it is the camera's portrait window, and a nearer head is larger. Beyond, it shrinks with the distance:
+    the face is as coarse as the sensor sees it from there, and the frame shows no more than a bust.
+    """
+    return max(_SMALLEST_CROP, round(camera.portrait_window * min(1.0, _CROP_FROM / camera.distance_m)))
 
 
 @lru_cache(4)
@@ -60,16 +95,11 @@ def subject_head(subject: Subject) -> Head:
     return _head(subject.seed, subject.index, subject.gender, json.dumps(dict(subject.traits), sort_keys=True))
 
 
-def _face(subject: Subject) -> NDArray[np.float64]:
-    return _landmarks(subject.seed, subject.index, subject.gender, json.dumps(dict(subject.traits), sort_keys=True))
+@lru_cache(1)
+def _gallery() -> Gallery:
+    from thermvision.generation.engines.phantom.likeness import Gallery
 
-
-@lru_cache(None)
-def _landmarks(seed: int, index: int, gender: str, traits: str) -> NDArray[np.float64]:
-    """(68, 3) rest landmarks; the heads themselves are too large to keep for all subjects of a release."""
-    from thermvision.generation.engines.phantom.identity import make_head
-
-    return make_head(Subject("cached", index, gender, seed, json.loads(traits))).landmarks
+    return Gallery()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +132,15 @@ class PhantomEngine:
 
     def too_alike(self, subject: Subject, accepted: Sequence[Subject]) -> str | None:
         """Why ``subject`` would be taken for one of ``accepted``, or None when it is a person of its own."""
-        from thermvision.generation.engines.phantom.identity import MINIMUM_DISTANCE, landmark_distance
+        from thermvision.generation.engines.phantom.identity import MINIMUM_DISTANCE
 
         if not accepted:
             return None
-        distances = landmark_distance(_face(subject), np.stack([_face(other) for other in accepted]))
-        nearest = int(distances.argmin())
-        if distances[nearest] >= MINIMUM_DISTANCE:
+        distance, nearest = _gallery().nearest(subject, accepted)
+        if distance >= MINIMUM_DISTANCE:
             return None
         return (
-            f"its landmarks are {1e3 * distances[nearest]:.1f} mm from those of {accepted[nearest].subject_id};"
+            f"its landmarks are {1e3 * distance:.1f} mm from those of {accepted[nearest].subject_id};"
             f" allowed: {1e3 * MINIMUM_DISTANCE:g} mm or more"
         )
 
@@ -149,18 +178,40 @@ class PhantomEngine:
                 self._render_clip(spec, progress) if isinstance(spec, ClipSpec) else self._render_still(spec, progress)
             )
 
+    def render_scene(self, spec: SceneSpec, progress: Any = None) -> SceneStill:
+        """Render a still with several faces, or none; see `crowd.render_crowd`.
+
+        Raises:
+            UsageError: a size, distance or parameter is not allowed.
+            MissingDependencyError: the head data is not installed.
+        """
+        from thermvision.generation.engines.phantom.crowd import render_crowd
+
+        sizes = (spec.width, spec.height)
+        if not _SMALLEST_SIZE <= min(sizes) <= max(sizes) <= _LARGEST_SIZE:
+            raise UsageError(f"{spec.item_id} has the size {sizes}; allowed: {_SMALLEST_SIZE}..{_LARGEST_SIZE}")
+        self.require()
+        with _LOCK:
+            crowd = render_crowd(spec)
+        if progress is not None:
+            progress(1)
+        listing = json.dumps(self.model_digests(), sort_keys=True)
+        record = {"engine": self.engine_id, "model_digest": hashlib.sha256(listing.encode()).hexdigest()}
+        return SceneStill(spec, crowd.frame, crowd.subjects, crowd.annotations, {**record, **crowd.resolved})
+
     def _render_still(self, spec: StillSpec, progress: Any) -> Still:
         from thermvision.generation.engines.phantom.expression import BLINK, expression_style, expression_weights
         from thermvision.generation.engines.phantom.motion import Motion
 
         rng = np.random.default_rng(_seed(spec, "plan"))
-        chosen = draw_still_parameters(spec.subject, spec.category, spec.parameters, rng)
+        given = settle(spec.subject, spec.parameters, np.random.default_rng(_seed(spec, "recipe")))
+        chosen = draw_still_parameters(spec.subject, spec.category, given, rng)
         weights = expression_weights(chosen.expression) * expression_style(spec.subject)
         weights = np.where(BLINK, weights, np.clip(weights, 0, 1))
         pose = np.array([[chosen.yaw, chosen.pitch, chosen.roll]], np.float64)
         motion = Motion(pose, weights[None], (chosen.expression,), np.array([chosen.breath]))
-        scene, camera = _set_up(spec, chosen)
-        take = _film(spec, scene, camera, chosen, motion, 1.0, 1 if spec.radiometric else 0, progress)
+        scene, camera, scale = _set_up(spec, chosen)
+        take = _film(spec, scene, camera, scale, chosen, motion, 1.0, 1 if spec.radiometric else 0, progress)
         engine = self._engine_record(spec, chosen, camera, scene)
         attributes = scene.appearance.attributes
         return Still(spec, take.frames[0], take.annotations[0], attributes, engine, take.radiometry)
@@ -168,15 +219,20 @@ class PhantomEngine:
     def _render_clip(self, spec: ClipSpec, progress: Any) -> Clip:
         from thermvision.generation.engines.phantom.expression import expression_style, expression_weights
         from thermvision.generation.engines.phantom.motion import expression_motion, head_pose_motion
+        from thermvision.generation.engines.phantom.motion_file import track_motion
+        from thermvision.generation.engines.phantom.physiology import steady_breath
 
         if spec.num_frames < 1 or not 0 < spec.fps <= 1000:
             raise UsageError(
                 f"{spec.item_id} has {spec.num_frames} frames at {spec.fps} a second; allowed: 1 or more at 0..1000"
             )
-        chosen = draw_clip_parameters(spec.subject, spec.parameters, np.random.default_rng(_seed(spec, "plan")))
+        given = settle(spec.subject, spec.parameters, np.random.default_rng(_seed(spec, "recipe")))
+        chosen = draw_clip_parameters(spec.subject, given, np.random.default_rng(_seed(spec, "plan")))
         rng = np.random.default_rng(_seed(spec, "motion"))
         style = expression_style(spec.subject)
-        if spec.sequence == "head_pose":
+        if spec.motion is not None:
+            motion = track_motion(spec.motion, spec.num_frames, spec.fps, rng)
+        elif spec.sequence == "head_pose":
             motion = head_pose_motion(spec.num_frames, spec.fps, rng)
         else:
             motion = expression_motion(spec.num_frames, spec.fps, rng, style)
@@ -190,8 +246,12 @@ class PhantomEngine:
                 weights=np.tile(fixed, (spec.num_frames, 1)),
                 expression=(chosen.expression,) * spec.num_frames,
             )
-        scene, camera = _set_up(spec, chosen)
-        take = _film(spec, scene, camera, chosen, motion, spec.fps, spec.radiometric_every, progress)
+        if chosen.breathing_rate is not None:
+            phase = np.random.default_rng(_seed(spec, "physiology")).random()
+            times = np.arange(spec.num_frames) / spec.fps
+            motion = replace(motion, breath=steady_breath(times, chosen.breathing_rate, phase))
+        scene, camera, scale = _set_up(spec, chosen)
+        take = _film(spec, scene, camera, scale, chosen, motion, spec.fps, spec.radiometric_every, progress)
         engine = self._engine_record(spec, chosen, camera, scene)
         return Clip(spec, take.frames, take.annotations, scene.appearance.attributes, engine, take.radiometry)
 
@@ -220,44 +280,77 @@ def _seed(spec: ClipSpec | StillSpec, stream: str) -> np.random.SeedSequence:
     return seed_sequence(spec.subject.seed, spec.subject.index, stream, item_key(spec))
 
 
-def _set_up(spec: ClipSpec | StillSpec, chosen: Parameters) -> tuple[Scene, Camera]:
+def item_camera(spec: ClipSpec | StillSpec, chosen: Parameters) -> Camera:
+    """The camera of an item: its preset with what the recipe changes, one of many devices of that model."""
+    device = int(np.random.default_rng(_seed(spec, "camera")).integers(SERIALS))
+    names = ("netd_mk", "fixed_pattern_mk", "mtf_px")
+    changes = {"distance_m": chosen.distance, **{name: getattr(chosen, name) for name in names}}
+    return configured_camera(chosen.preset, changes, device)
+
+
+def _set_up(spec: ClipSpec | StillSpec, chosen: Parameters) -> tuple[Scene, Camera, float]:
+    """Scene, camera with its zoomed lens, and grid samples a sensor pixel."""
     from thermvision.generation.engines.phantom.appearance import dress
+    from thermvision.generation.engines.phantom.heat import heat_excess
     from thermvision.generation.engines.phantom.landmarks import View
+    from thermvision.generation.engines.phantom.physiology import ambient_shift
     from thermvision.generation.engines.phantom.scene import Scene
 
     head = subject_head(spec.subject)
-    camera = Camera(distance_m=chosen.distance)
+    camera = item_camera(spec, chosen)
+    crop = sensor_crop(camera)
     camera = replace(camera, focal_length_mm=camera.focal_length_mm * chosen.zoom)
-    window = sensor_window(spec.size)
+    window = sensor_window(spec.size, crop)
     middle = (head.rest[:, 1].max() + head.landmarks[8, 1]) / 2 - _BELOW_MIDDLE
     face = head.landmarks[[27, 30, 8], 2].mean()
     eye = np.array([chosen.shift_x, middle + chosen.shift_y, face + chosen.distance])
-    view = View(eye, camera.focal_length_px * window / PORTRAIT_WINDOW, window)
-    appearance = dress(head, spec.subject, chosen.attributes, chosen.ambient, item_key(spec))
-    return Scene(head, appearance, view, chosen.ambient), camera
+    view = View(eye, camera.focal_length_px * window / crop, window)
+    key, worn = item_key(spec), chosen.attributes
+    session = chosen.session + ambient_shift(chosen.ambient)
+    appearance = dress(head, spec.subject, worn, chosen.ambient, key, session, chosen.pin_hairstyle)
+    if chosen.heat_sources:
+        room = appearance.background
+
+        def heated(shape: tuple[int, int]) -> NDArray[np.float64]:
+            warm: NDArray[np.float64] = room(shape)
+            return warm + heat_excess(shape, chosen.heat_sources, np.random.default_rng(_seed(spec, "heat")))
+
+        appearance = replace(appearance, background=heated)
+    return Scene(head, appearance, view, chosen.ambient, chosen.emissivity), camera, window / crop
 
 
 def _film(
     spec: ClipSpec | StillSpec,
     scene: Scene,
     camera: Camera,
+    scale: float,
     chosen: Parameters,
     motion: Motion,
     fps: float,
     radiometric_every: int,
     progress: Any,
 ) -> _Take:
+    from thermvision.generation.engines.phantom.atmosphere import Atmosphere
+    from thermvision.generation.engines.phantom.physiology import cooled, nose_field, stress_share
     from thermvision.generation.engines.phantom.sensor import Sensor, enlarge, sensor_to_frame
     from thermvision.generation.engines.phantom.truth import annotate
 
     window, count = scene.view.window, len(motion.head_pose)
-    sensor = Sensor(camera, window, window / PORTRAIT_WINDOW, np.random.default_rng(_seed(spec, "noise")))
+    sensor = Sensor(camera, window, scale, np.random.default_rng(_seed(spec, "noise")))
     gain = GainControl(chosen.agc, chosen.agc_limits)
+    air = Atmosphere(chosen.fog, chosen.smoke, chosen.ambient, chosen.smoke_excess)
+    wall = band_radiance(scene.appearance.background((window, window)))
+    worn, nose = scene.appearance, nose_field(scene.head) if chosen.stress else None
     frames = np.empty((count, spec.size, spec.size), np.uint8)
     annotations, kept, counts, truth = [], [], [], []
     for i in range(count):
+        if nose is not None:
+            # a still is taken when the cooling has come to its end
+            share = stress_share(i / fps, chosen.stress_seconds) if isinstance(spec, ClipSpec) else 1.0
+            scene.appearance = replace(worn, skin=cooled(worn.skin, nose, chosen.stress * share))
         seen = scene.render(motion.head_pose[i], motion.weights[i], float(motion.breath[i]))
-        native = sensor.expose(seen.radiance, i / fps)
+        radiance = seen.radiance if air.clear else _through(air, seen, wall)
+        native = sensor.expose(radiance, i / fps)
         frames[i] = gain(enlarge(from_centikelvin(native), spec.size))
         annotations.append(annotate(scene, seen, motion.head_pose[i], motion.expression[i], spec.size))
         if radiometric_every and i % radiometric_every == 0:
@@ -266,6 +359,8 @@ def _film(
             truth.append(_truth(scene, seen, motion.weights[i]))
         if progress is not None:
             progress(1)
+    if chosen.polarity == "black-hot":
+        frames = flip_polarity(frames)
     if not kept:
         return _Take(frames, annotations, None)
     stacked = {name: np.stack([row[name] for row in truth]) for name in truth[0]}
@@ -273,6 +368,16 @@ def _film(
         np.array(kept, np.int32), np.stack(counts), sensor_to_frame(window, spec.size), chosen.ambient, stacked
     )
     return _Take(frames, annotations, radiometry)
+
+
+def _through(air: Atmosphere, seen: Observation, wall: NDArray[np.float64]) -> NDArray[np.float64]:
+    from thermvision.generation.engines.phantom.raster import NOTHING
+
+    height, width = seen.radiance.shape
+    blocks = (height, -1, width, seen.seen.triangle.shape[1] // width)
+    covered = (seen.seen.triangle != NOTHING).reshape(blocks).mean((1, 3))
+    nearest = np.where(covered > 0, seen.seen.depth.reshape(blocks).min((1, 3)), np.float32(0))
+    return air.seen_through(seen.radiance, wall, nearest, covered)
 
 
 def _truth(scene: Scene, seen: Observation, weights: NDArray[np.float64]) -> dict[str, NDArray[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -22,6 +23,7 @@ from thermvision.generation.engines.phantom.fields import (
 )
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
 from thermvision.generation.engines.phantom.scatter import Roots, scatter
+from thermvision.generation.engines.phantom.skin_texture import grain
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
 
 BROW, BEARD = SEGMENTS.index("brow"), SEGMENTS.index("beard")
@@ -49,9 +51,10 @@ class BoundStrands:
 
     def at(self, vertices: Floats, normals: Floats, base: float) -> Strands:
         """The strands on deformed ``vertices`` (n, 3) with ``normals`` (n, 3)."""
-        points = _bound(
+        points = np.empty((len(self.length), 3, 3))
+        _bound(
             self.roots.rows, self.roots.weights, self.direction, self.length, self.lift,
-            np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(normals, np.float64),
+            np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(normals, np.float64), points,
         )  # fmt: skip
         return Strands(points, base + self.temperature, self.half_width, self.label, "skin")
 
@@ -115,21 +118,31 @@ class FacialHair:
 
 
 @nb.njit(cache=True, fastmath=False)
-def _bound(rows, weights, direction, length, lift, vertices, normals):  # type: ignore[no-untyped-def]
-    out = np.empty((len(rows), 3, 3))
+def _bound(  # pragma: no cover - compiled
+    rows: Any, weights: Any, direction: Any, length: Any, lift: float, vertices: Any, normals: Any, out: Any
+) -> None:
     for s in range(len(rows)):
-        p = np.zeros(3)
-        n = np.zeros(3)
+        px = py = pz = nx = ny = nz = 0.0
         for k in range(3):
-            p += weights[s, k] * vertices[rows[s, k]]
-            n += weights[s, k] * normals[rows[s, k]]
-        d = direction[s] - (direction[s, 0] * n[0] + direction[s, 1] * n[1] + direction[s, 2] * n[2]) * n
-        d /= max((d[0] ** 2 + d[1] ** 2 + d[2] ** 2) ** 0.5, 1e-9)
-        out[s, 0] = p + 0.0003 * n
-        out[s, 1] = p + (d + lift * n) * (0.5 * length[s])
-        out[s, 2] = p + (d + 0.8 * lift * n) * length[s]
-        out[s, 2, 1] -= 0.2 * length[s]
-    return out
+            row, w = rows[s, k], weights[s, k]
+            px += w * vertices[row, 0]
+            py += w * vertices[row, 1]
+            pz += w * vertices[row, 2]
+            nx += w * normals[row, 0]
+            ny += w * normals[row, 1]
+            nz += w * normals[row, 2]
+        dx, dy, dz = direction[s, 0], direction[s, 1], direction[s, 2]
+        outward = dx * nx + dy * ny + dz * nz
+        dx, dy, dz = dx - outward * nx, dy - outward * ny, dz - outward * nz
+        scale = length[s] / max((dx * dx + dy * dy + dz * dz) ** 0.5, 1e-9)
+        rise = lift * length[s]
+        out[s, 0, 0], out[s, 0, 1], out[s, 0, 2] = px + 0.0003 * nx, py + 0.0003 * ny, pz + 0.0003 * nz
+        out[s, 1, 0] = px + 0.5 * (dx * scale + rise * nx)
+        out[s, 1, 1] = py + 0.5 * (dy * scale + rise * ny)
+        out[s, 1, 2] = pz + 0.5 * (dz * scale + rise * nz)
+        out[s, 2, 0] = px + dx * scale + 0.8 * rise * nx
+        out[s, 2, 1] = py + dy * scale + 0.8 * rise * ny - 0.2 * length[s]
+        out[s, 2, 2] = pz + dz * scale + 0.8 * rise * nz
 
 
 def make_facial_hair(head: Head, beard: str, rng: np.random.Generator) -> FacialHair:
@@ -138,17 +151,17 @@ def make_facial_hair(head: Head, beard: str, rng: np.random.Generator) -> Facial
     The beard draws last: with or without, the brows are the same.
 
     Raises:
-        UsageError: ``beard`` is none of none, stubble, full.
+        UsageError: ``beard`` is neither none nor of `BEARD_STYLES`.
     """
     if beard not in ("none", *BEARD_STYLES):
         raise UsageError(f"beard {beard!r} is not available; allowed: none, {', '.join(BEARD_STYLES)}")
     bound = _brows(head, rng)
     lashes = _lashes(head, rng)
-    shade = np.zeros(len(head.rest))
+    shade = _shaven(head, rng.spawn(1)[0]) if head.gender == "male" else np.zeros(len(head.rest))
     if beard != "none":
         style = BEARD_STYLES[beard]
         coverage, strands = _beard(head, style, rng)
-        shade = style.shade * coverage
+        shade = shade * (1 - coverage) + style.shade * coverage
         bound.append(strands)
     return FacialHair(tuple(bound), lashes, shade, 0.0)
 
@@ -223,23 +236,34 @@ def _lashes(head: Head, rng: np.random.Generator) -> Lashes:
 
 @dataclass(frozen=True)
 class BeardStyle:
-    """``cooler``: kelvin below the skin's level at the strands, ``shade``: at the skin beneath full cover."""
+    """``cooler``: kelvin below the skin's level at the strands, ``shade``: at the skin beneath full cover.
+
+    ``lip`` and ``cheeks`` tell whether it grows on the upper lip, and beside chin and mouth; ``chin`` on the chin.
+    """
 
     strands: int
     length: float
     cooler: float
     half_width: float
     shade: float
+    lip: bool = True
+    chin: bool = True
+    cheeks: bool = True
 
 
+# what a man who shaves keeps: no strand that is seen, but a shadow
+_SHAVEN_SHADE = 0.28  # kelvin, at most, with grain of the same size
 BEARD_STYLES = {
     "stubble": BeardStyle(14000, 0.0025, 0.5, 0.00009, 0.5),
     "full": BeardStyle(24000, 0.0085, 2.2, 0.00016, 1.5),
+    "moustache": BeardStyle(4200, 0.0070, 1.9, 0.00015, 1.2, chin=False, cheeks=False),
+    "goatee": BeardStyle(9500, 0.0075, 2.0, 0.00015, 1.3, cheeks=False),
 }
 
 
 def _beard(head: Head, style: BeardStyle, rng: np.random.Generator) -> tuple[Floats, BoundStrands]:
     cover, lips = beard_region(head, rng)
+    cover *= _trimmed(head, style, rng)
     roots = scatter(head, cover, style.strands, rng)
     points = roots.of(head.rest)
     n = len(points)
@@ -256,6 +280,26 @@ def _beard(head: Head, style: BeardStyle, rng: np.random.Generator) -> tuple[Flo
     return cover, BoundStrands(roots, direction, style.length * trim * rim, 0.55, temperature, width, BEARD)
 
 
+def _shaven(head: Head, rng: np.random.Generator) -> Floats:
+    """(n,) kelvin by which shaven skin is cooler: thicker skin, and hairs too short to be seen one by one."""
+    cover, _ = beard_region(head, rng)
+    return cover * rng.uniform(0.1, 1.0) * _SHAVEN_SHADE * np.maximum(0.7 + 0.6 * grain(head, rng), 0)
+
+
+def _trimmed(head: Head, style: BeardStyle, rng: np.random.Generator) -> Floats:
+    """(n,) 0..1, what a razor leaves of a full beard; each side has its own edge."""
+    points = anatomy(head.topology).points
+    x, y, _ = head.topology.canonical.T
+    wavering = 0.0012 * random_field(rng, 0.005)(head.topology.canonical)
+    reach = points[54, 0] + rng.uniform(0.001, 0.007)
+    narrow = smoothstep(np.abs(x) + wavering, reach + 0.003, reach - 0.002)
+    above = smoothstep(y + wavering, points[48, 1] - 0.003, points[48, 1] + 0.003)
+    # without cheeks nothing is left below the jaw either
+    kept = np.ones(len(x)) if style.cheeks else narrow * smoothstep(y, points[8, 1] - 0.012, points[8, 1] - 0.003)
+    kept = kept * (1 - above * (not style.lip))
+    return kept * (1 - (1 - above) * (not style.chin))
+
+
 def beard_region(head: Head, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Where a beard grows, (n,) 0..1, and how far a vertex is from the mouth, 1 on an ellipse around the lips, (n,).
 
@@ -269,14 +313,15 @@ def beard_region(head: Head, rng: np.random.Generator) -> tuple[Floats, Floats]:
     # 0 at the corner of the mouth, 1 at the sideburn
     back = np.clip((corner[2] - z) / (corner[2] - ear[2] - 0.010), 0, 1)
     cheek = corner[1] + 0.008 + 0.012 * back + (ear[1] + 0.012 - corner[1]) * smoothstep(back, 0.62, 1.0)
-    cheek = np.where(x < corner[0] + 0.004, points[33, 1] - 0.004, cheek) + 0.0020 * random_field(rng, 0.008)(
+    cheek = np.where(x < corner[0] + 0.004, points[33, 1] - 0.004, cheek) + 0.0024 * random_field(rng, 0.008, 2)(
         head.topology.canonical
     )
     upper = y > points[62, 1]
     height = np.where(upper, points[51, 1] - points[62, 1] + 0.002, points[62, 1] - points[57, 1] + 0.001)
     lips = (x / (corner[0] + 0.0025)) ** 2 + ((y - points[62, 1] + 0.001) / height) ** 2
 
-    cover = smoothstep(cheek - y, -0.003, 0.008) * smoothstep(y, points[8, 1] - 0.026, points[8, 1] - 0.004)
+    soft = np.where(x < corner[0] + 0.004, 0.003, 0.006)
+    cover = smoothstep(cheek - y, -soft, 0.005 + soft) * smoothstep(y, points[8, 1] - 0.026, points[8, 1] - 0.004)
     cover *= smoothstep(lips, 0.9, 1.25) * smoothstep(z, ear[2] - 0.004, ear[2] + 0.004)
     cover *= (head.topology.ear < 0.05) & place.skin & ~place.lining & (place.oral == 0)
     # thin beside the tuft below the lower lip, and in the groove of the upper lip

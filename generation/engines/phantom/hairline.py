@@ -14,7 +14,9 @@ from thermvision.generation.engines.phantom.thermal import SkinTemperature
 
 # degrees around the head from the midline of the forehead (0) to the nape (180), at which the line's height is given
 _AZIMUTH = (0, 22, 38, 50, 58, 68, 76, 83, 92, 100, 112, 126, 140, 180)
-_BLEND = 0.026  # metres over which bare skin turns into covered scalp
+_BARE_EAR = 0.45  # of the ear's weight, which fades over the skin behind it, where hair grows
+_FRAY = 0.0035  # metres by which the line wanders at most
+_BLEND = 0.018  # metres over which bare skin turns into covered scalp
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +35,14 @@ class Hairline:
 
 
 def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
-    """The hairline of an identity, in canonical space. Men's lies higher and may recede at the temples."""
+    """The hairline of an identity, in canonical space. Men's may recede at the temples."""
     place = anatomy(head.topology)
     points, eye = place.points, place.eye
     male = head.gender == "male"
-    front = points[27, 1] + rng.uniform(0.060, 0.074) + (rng.uniform(-0.002, 0.010) if male else 0.0)
-    recession = rng.uniform(0, 0.020) if male else rng.uniform(0, 0.006)
+    front = points[27, 1] + rng.uniform(0.060, 0.074) + (rng.uniform(-0.008, 0.004) if male else 0.0)
+    recession = rng.uniform(0, 0.015) if male else rng.uniform(0, 0.006)
     sideburn = rng.uniform(-0.045, -0.012) if male else -0.012
-    warmth = float(rng.uniform(0.42, 0.66))
+    warmth = float(rng.uniform(0.26, 0.56))
 
     heights = (
         front, front - 0.001, front + recession, front - 0.008, points[24, 1] + 0.022, eye[1] + 0.016, eye[1] + 0.006,
@@ -56,15 +58,18 @@ def draw_hairline(head: Head, rng: np.random.Generator) -> Hairline:
     # 0.8: the scalp slopes, so height above the line overstates the distance along the skin
     inside = 0.8 * (y - np.interp(azimuth, degrees, line))
     # a line has no corners and is never ruled: it wanders by centimetres and frays by millimetres
-    inside += 0.0026 * random_field(rng, 0.006)(head.topology.canonical)
-    inside += 0.0032 * random_field(rng, 0.018)(head.topology.canonical)
-    inside[(head.topology.ear > 0.15) | ~place.skin | place.lining] = -1.0
-    return Hairline(inside, smoothstep(inside, -0.002, 0.045), warmth)
+    frayed = np.zeros(len(inside))
+    for amplitude, scale in ((0.0012, 0.003), (0.0022, 0.007), (0.0034, 0.018)):
+        frayed += amplitude * random_field(rng, scale)(head.topology.canonical)
+    # bounded, or islands of hair stand on a forehead that slopes as the line does
+    inside += _FRAY * np.tanh(frayed / _FRAY)
+    inside[(head.topology.ear > _BARE_EAR) | ~place.skin | place.lining] = -1.0
+    return Hairline(inside, smoothstep(inside, -0.002, 0.026), warmth)
 
 
 def crown(positions: Floats, landmarks: Floats) -> Floats:
     """(n,) 1 on top of the head, 0 at its sides: hair is cut to another length there."""
-    return smoothstep(positions[:, 1], landmarks[27, 1] + 0.045, landmarks[27, 1] + 0.085)
+    return smoothstep(positions[:, 1], landmarks[27, 1] + 0.030, landmarks[27, 1] + 0.090)
 
 
 def hair_level(hairline: Hairline, skin: SkinTemperature, ambient: float) -> float:
@@ -84,12 +89,14 @@ def scalp_temperature(
     """The skin with the scalp beneath hair (``insulation`` 0..1 of the way to the hair's own level) or shaved.
 
     A shaved scalp (``insulation`` 0) is a little cooler than the forehead. Where the sides are cut short insulation
-    drops to ``sides`` times that of the crown. Skin outside the hairline keeps its temperature to the last bit.
+    drops to the root of ``sides``, their relative length, times that of the crown. Skin outside the hairline keeps
+    its temperature to the last bit.
     """
     scalp = smoothstep(hairline.inside, 0.0, _BLEND)
     uneven = 0.35 * random_field(rng, 0.014)(head.topology.canonical)
     if insulation == 0:
-        return skin.changed(skin.temperature - scalp * (0.5 - uneven))
+        return skin.changed(skin.temperature - scalp * (0.35 - uneven))
+    sides = float(np.sqrt(sides))  # half the length keeps more than half of the warmth
     cover = insulation * (sides + (1 - sides) * crown(head.topology.canonical, anatomy(head.topology).points))
     covered = skin.base + uneven - 0.6 + cover * (hair_level(hairline, skin, ambient) - skin.base)
     return skin.changed(np.where(scalp > 0, skin.temperature + scalp * (covered - skin.temperature), skin.temperature))

@@ -13,11 +13,12 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import BEARDS, GENDERS
 from thermvision.generation.engines.phantom.assets import LOCAL_FOLDERS, load_assets, macro_weights, target_files
 from thermvision.generation.engines.phantom.layers import Floats, Head
-from thermvision.generation.engines.phantom.topology import load_topology, vertex_normals
+from thermvision.generation.engines.phantom.raster import surface_normals
+from thermvision.generation.engines.phantom.topology import load_topology
 from thermvision.generation.specs import Subject, seed_sequence
 
 HAIRSTYLES_BY_GENDER: dict[str, tuple[str, ...]] = {
-    "female": ("long", "bob", "back", "side", "short"),
+    "female": ("long", "bob", "back", "side", "short", "fringe", "ponytail", "bun"),
     "male": ("short", "side", "crew", "buzz", "bald"),
 }
 # two accepted identities differ by at least this RMS distance over the 68 rest landmarks, metres
@@ -39,7 +40,9 @@ _PAIRS = (
 )  # fmt: skip
 # the base mesh's neutral mouth is slightly parted and would show the hot cavity
 _CLOSED_MOUTH = {"mouthPressLeft": 0.15, "mouthPressRight": 0.15, "mouthShrugLower": 0.12}
-_BEARD_SHARES = {"none": 0.65, "stubble": 0.2, "full": 0.15}
+# closing it so draws the corners down; a face at rest does not frown
+_CLOSED_MOUTH |= {"mouthSmileLeft": 0.10, "mouthSmileRight": 0.10}
+_BEARD_SHARES = {"none": 0.6, "stubble": 0.18, "full": 0.12, "moustache": 0.04, "goatee": 0.06}
 _SHAPE_ITEM, _TRAIT_ITEM = 0, 1
 
 
@@ -169,7 +172,7 @@ def make_head(subject: Subject) -> Head:
         traits=traits,
         raw=raw,
         rest=rest,
-        rest_normals=vertex_normals(rest, topology.triangles),
+        rest_normals=surface_normals(rest, topology.triangles),
     )
 
 

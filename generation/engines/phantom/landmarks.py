@@ -17,6 +17,7 @@ from thermvision.generation.engines.phantom.topology import load_topology
 CHIN = 8
 _SLIDING = (*range(CHIN), *range(CHIN + 1, 17))
 TOLERANCE = 0.006  # metres a landmark may lie behind what is seen
+CLOSE_ON = 0.001  # metres by which an object covers the skin it lies on
 _SOFTNESS = 0.0015  # of the window's width, about half a millimetre
 _GAIN = 0.015  # of the window's width: how much further out the outline must lie for the point to be wholly on it
 _INNER_SHARE = 0.30  # the outline of the cheek is looked for no nearer to the midline than this share of the landmark
@@ -128,13 +129,13 @@ def outline_landmarks(
     return marked, outline
 
 
-def _seen(points: Floats, uv: Floats, depth: NDArray[np.float32], samples: int, view: View) -> NDArray[np.bool_]:
-    """Whether points (m, 3) are at most `TOLERANCE` behind the farthest of 3 x 3 neighbouring samples."""
+def _farthest(uv: Floats, depth: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    """(m,) the farthest of the 3 x 3 neighbouring samples, metres."""
     height = depth.shape[0]
     at = np.clip((uv * samples).astype(int), 2, height - 3)
     around = [depth[at[:, 1] + i, at[:, 0] + j] for i in (-2, 0, 2) for j in (-2, 0, 2)]
-    seen: NDArray[np.bool_] = view.eye[2] - points[:, 2] < np.max(around, axis=0) + TOLERANCE
-    return seen
+    farthest: NDArray[np.float32] = np.max(around, axis=0)
+    return farthest
 
 
 class LandmarkVisibility:
@@ -142,18 +143,22 @@ class LandmarkVisibility:
 
     def __init__(self, points: Floats, view: View, samples: int) -> None:
         """``points`` (68, 3) posed, in world axes; ``samples`` a pixel of the z-buffer along each axis."""
-        self._points, self._view, self._samples = points, view, samples
+        self._view, self._samples = view, samples
         self._uv = view.project(points)
-        self._bare = np.ones(len(points), bool)
+        self._depth = view.eye[2] - points[:, 2]
+        self._head = np.full(len(points), np.inf)
 
     def see_head(self, depth: NDArray[np.float32]) -> None:
         """Note which landmarks the bare head itself hides."""
-        self._bare = _seen(self._points, self._uv, depth, self._samples, self._view)
+        self._head = _farthest(self._uv, depth, self._samples).astype(np.float64)
 
     def states(self, depth: NDArray[np.float32]) -> NDArray[np.uint8]:
         """(68,) uint8: 0 outside the frame, 1 self-occluded, 2 occluded by an object or hair, 3 visible."""
-        everything = _seen(self._points, self._uv, depth, self._samples, self._view)
+        nearest = _farthest(self._uv, depth, self._samples)
+        everything = self._depth < nearest + TOLERANCE
+        # what lies close on the skin, as a mask does, is within the tolerance but nearer than the bare head was
+        everything &= (nearest > self._head - CLOSE_ON) | (self._depth < nearest + CLOSE_ON)
         inside = ((self._uv >= 0) & (self._uv < self._view.window)).all(1)
         states = np.where(everything, VISIBLE, OBJECT_OCCLUDED)
-        states = np.where(self._bare, states, SELF_OCCLUDED)
+        states = np.where(self._depth < self._head + TOLERANCE, states, SELF_OCCLUDED)
         return np.where(inside, states, OUTSIDE).astype(np.uint8)

@@ -75,6 +75,9 @@ class Layer:
         label: index into `SEGMENTS`.
         emissivity: (n,) or scalar.
         cut: (n,) metres; a fragment whose interpolated cut is negative is not drawn. None: all is drawn.
+        breathing: (n,) kelvin added at full exhalation. None: breath does not reach it.
+        jaw: (n,) 0..1, share of the chin's movement that an expression passes on (a mask over the mouth). None: none.
+        anchor: (n, 3) rest points whose bend with the neck the vertices take (a collar's seam). None: their own.
     """
 
     vertices: Floats
@@ -84,6 +87,9 @@ class Layer:
     emissivity: float
     follow: Literal["rigid", "skin"]
     cut: Floats | None = None
+    breathing: Floats | None = None
+    jaw: Floats | None = None
+    anchor: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom import raster
 from thermvision.generation.engines.phantom.appearance import Appearance
 from thermvision.generation.engines.phantom.expression import deform
-from thermvision.generation.engines.phantom.landmarks import LandmarkVisibility, View, outline_landmarks
+from thermvision.generation.engines.phantom.landmarks import CHIN, LandmarkVisibility, View, outline_landmarks
 from thermvision.generation.engines.phantom.layers import Floats, Head, Layer, Strands
 from thermvision.generation.engines.phantom.neck import NeckPose, bend, facing, make_neck, neck_pose
 from thermvision.generation.engines.phantom.raster import (
@@ -32,6 +32,7 @@ _FINE_WINDOW = 150  # pixels from which on every hair is drawn
 # skin comes free, and how far cloth lies off the skin
 _COLLAR_REACH, _COLLAR_OVERLAP, _COLLAR_FADE, _CLOTH_GAP = 0.08, 0.015, 0.07, 0.012
 _JAW_FADE = 0.005, 0.045  # metres below the chin between which a collar takes hold
+_NAPE_FADE, _NAPE_RISE = (0.005, 0.035), 0.05  # metres behind the pivot where the nape begins; how much higher it is
 _COLLAR_GIVE = 0.35  # of the neck's rotation that a collar follows
 _CLOTH = SEGMENTS.index("cloth")
 _HIDDEN = -0.02  # metres of cut below which a triangle is never seen
@@ -90,9 +91,17 @@ class Scene:
         appearance: skin, hair, clothes and accessories.
         view: the camera.
         ambient: air temperature, °C.
+        skin_emissivity: of skin, seen straight on.
     """
 
-    def __init__(self, head: Head, appearance: Appearance, view: View, ambient: float) -> None:
+    def __init__(
+        self,
+        head: Head,
+        appearance: Appearance,
+        view: View,
+        ambient: float,
+        skin_emissivity: float = SKIN_EMISSIVITY,
+    ) -> None:
         self.head, self.appearance, self.view, self.ambient = head, appearance, view, ambient
         self.neck = make_neck(head)
         topology = head.topology
@@ -101,8 +110,9 @@ class Scene:
         self._skin_weights = self.neck.weights(head.rest)
         self._skin_cut = np.ones(n)
         self._layer_points: list[Floats] = []
-        triangles, labels, cuts, emissivities = [], [topology.label], [self._skin_cut], [np.full(n, SKIN_EMISSIVITY)]
+        triangles, labels, cuts, emissivities = [], [topology.label], [self._skin_cut], [np.full(n, skin_emissivity)]
         weights, temperatures, normals, offset = [], [], [], n
+        breathing, jaw = [np.zeros(0)], [np.zeros(0)]
         for layer in appearance.layers:
             count = len(layer.vertices)
             cut = np.ones(count) if layer.cut is None else layer.cut
@@ -113,16 +123,21 @@ class Scene:
             emissivities.append(np.broadcast_to(np.asarray(layer.emissivity, np.float64), count))
             weights.append(self._put_on(layer))
             temperatures.append(layer.temperature)
+            breathing.append(np.zeros(count) if layer.breathing is None else layer.breathing)
+            jaw.append(np.zeros(count) if layer.jaw is None else layer.jaw)
             normals.append(raster.surface_normals(layer.vertices, layer.triangles))
             self._layer_points.append(layer.vertices)
             offset += count
         self._layer_triangles = np.concatenate([np.zeros((0, 3), np.int32), *triangles]).astype(np.int32)
-        self._triangles = np.concatenate([topology.triangles, self._layer_triangles])
+        # skin wholly under cloth is never drawn
+        self._bare_triangles = topology.triangles[(self._skin_cut[topology.triangles] >= 0).any(1)]
+        self._triangles = np.concatenate([self._bare_triangles, self._layer_triangles])
         self._label = np.concatenate(labels).astype(np.uint8)
         self._cut = np.concatenate(cuts).astype(np.float32)
         self._emissivity = np.concatenate(emissivities).astype(np.float32)
         self._layer_vertices = np.concatenate([np.zeros((0, 3)), *self._layer_points])
         self._normals = np.concatenate([np.zeros((n, 3)), *normals])
+        self._expression: tuple[bytes, tuple[Floats, Floats, list[_Hair]]] | None = None
         # buffers of a frame, used again by the next
         self._points, self._screen = np.empty((offset, 3)), np.empty((offset, 3))
         self._cosine = np.empty(offset, np.float32)
@@ -131,6 +146,8 @@ class Scene:
         self._layer_weights = np.concatenate([np.zeros(0, np.float32), *weights])
         self._bend_weights = np.concatenate([self._skin_weights, self._layer_weights])
         self._layer_temperature = np.concatenate([np.zeros(0), *temperatures])
+        self._layer_breathing, self._layer_jaw = np.concatenate(breathing), np.concatenate(jaw)[:, None]
+        self._on_jaw = bool(self._layer_jaw.any())
         # a coarse grid cannot resolve single hairs: fewer and wider ones cover the same area
         every = max(1, _FINE_WINDOW // view.window)
         self._hair = [self._prepare(strands, every=every) for strands in appearance.hair if len(strands.points)]
@@ -143,6 +160,8 @@ class Scene:
             return np.ones(len(layer.vertices), np.float32)
         rest = self.head.rest
         near = np.flatnonzero(rest[:, 1] < layer.vertices[:, 1].max() + _COLLAR_REACH)
+        if not len(near):  # wholly below the head mesh: it stays where it is
+            return np.zeros(len(layer.vertices), np.float32)
         if layer.cut is not None and layer.label == _CLOTH:
             found_at = cKDTree(layer.vertices).query(rest[near], distance_upper_bound=_COLLAR_REACH)
             distance, above = np.asarray(found_at[0]), np.asarray(found_at[1])
@@ -154,10 +173,13 @@ class Scene:
             away = np.maximum(distance[found] - _CLOTH_GAP, 0) - inside
             t = np.clip(1 - away / _COLLAR_FADE, 0, 1)
             # the jaw is rigid with the skull, whatever collar stands beneath it
-            height = np.clip((self.neck.chin - _JAW_FADE[0] - rest[touched, 1]) / (_JAW_FADE[1] - _JAW_FADE[0]), 0, 1)
+            # but the nape, at the jaw's height, is held
+            behind = _ease(np.clip((self.neck.pivot[2] - _NAPE_FADE[0] - rest[touched, 2]) / _NAPE_FADE[1], 0, 1))
+            below_jaw = self.neck.chin - _JAW_FADE[0] - rest[touched, 1] + _NAPE_RISE * behind
+            height = np.clip(below_jaw / (_JAW_FADE[1] - _JAW_FADE[0]), 0, 1)
             held = (1 - _COLLAR_GIVE) * _ease(t) * _ease(height)
             self._skin_weights[touched] *= (1 - held).astype(np.float32)
-        _, below = cKDTree(rest[near]).query(layer.vertices)
+        _, below = cKDTree(rest[near]).query(layer.vertices if layer.anchor is None else layer.anchor)
         return np.asarray(self._skin_weights[near][np.asarray(below)], np.float32)
 
     def _follow(self, points: Floats, follow: str) -> NDArray[np.float32]:
@@ -176,6 +198,17 @@ class Scene:
             half_width=(width * (self.view.focal * SAMPLES / distance)).astype(np.float32),
             label=int(strands.label),
         )
+
+    def _express(self, weights: NDArray[np.float64]) -> tuple[Floats, Floats, list[_Hair]]:
+        """Surface (n, 3), normals (n, 3) and facial hair of an expression; kept while the expression stays the same."""
+        key = np.asarray(weights, np.float64).tobytes()
+        if self._expression is None or self._expression[0] != key:
+            raw, surface = deform(self.head, weights)
+            normals = raster.surface_normals(surface, self.head.topology.triangles)
+            grown = self.appearance.facial_hair.strands(surface, normals, raw)
+            hair = [self._prepare(strands, bound) for strands, bound in zip(grown, self._facial_weights, strict=True)]
+            self._expression = key, (surface, normals, hair)
+        return self._expression[1]
 
     def _project(self, points: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
         centre = self.view.window * SAMPLES / 2
@@ -202,11 +235,14 @@ class Scene:
         """
         topology, view = self.head.topology, self.view
         pose = neck_pose(self.neck, head_pose, -breath)
-        raw, expressed = deform(self.head, weights)
-        normals = raster.surface_normals(expressed, topology.triangles)
+        expressed, normals, facial = self._express(weights)
         n, points = len(expressed), self._points
         bend(expressed, self._skin_weights, pose, points[:n])
-        bend(self._layer_vertices, self._layer_weights, pose, points[n:])
+        worn = self._layer_vertices
+        if self._on_jaw:
+            chin = topology.landmarks[CHIN]
+            worn = worn + self._layer_jaw * (expressed[chin] - self.head.rest[chin])
+        bend(worn, self._layer_weights, pose, points[n:])
         surface = points[:n].copy()
         self._normals[:n] = normals
         cosine = facing(points, self._normals, self._bend_weights, pose, view.eye, self._cosine)
@@ -222,19 +258,19 @@ class Scene:
         visibility = LandmarkVisibility(outline, view, SAMPLES)
         seen = self._seen
         clear_visibility(seen)
-        draw_triangles(screen, topology.triangles, self._cut, seen, cull=True)
+        draw_triangles(screen, self._bare_triangles, self._cut, seen, cull=True)
         visibility.see_head(seen.depth)
         if len(self._layer_triangles):
-            draw_triangles(screen, self._layer_triangles, self._cut, seen, first=len(topology.triangles))
+            draw_triangles(screen, self._layer_triangles, self._cut, seen, first=len(self._bare_triangles))
         for hair in self._hair:
             self._draw(hair, pose, seen)
         states = visibility.states(seen.depth)  # before brows and beard: they are part of the face and hide nothing
-        facial = self.appearance.facial_hair.strands(expressed, normals, raw)
-        for strands, bound in zip(facial, self._facial_weights, strict=True):
-            self._draw(self._prepare(strands, bound), pose, seen)
+        for hair in facial:
+            self._draw(hair, pose, seen)
 
         skin = self.appearance.skin.at(breath)
-        temperature = np.concatenate([skin, self._layer_temperature], dtype=np.float32, casting="same_kind")
+        layers = self._layer_temperature + breath * self._layer_breathing
+        temperature = np.concatenate([skin, layers], dtype=np.float32, casting="same_kind")
         radiance, objects, segment, depth = integrate(
             seen, self._triangles, temperature, cosine, self._emissivity, self._label,
             self._background, self.ambient, SAMPLES,

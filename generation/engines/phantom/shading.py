@@ -9,7 +9,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from thermvision.annotations.radiometry import TABLE_KELVIN, ZERO_CELSIUS, radiance_table
+from thermvision.annotations.radiometry import TABLE_KELVIN, ZERO_CELSIUS, band_radiance, radiance_table
 from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom.raster import NOTHING, STRAND, Visibility
 
@@ -38,20 +38,37 @@ def angular_emissivity() -> NDArray[np.float32]:
     return ((1 - (across + along) / 2) / (1 - ((n - 1) / (n + 1)) ** 2)).astype(np.float32)
 
 
-@nb.njit(cache=True, parallel=True, fastmath=False)
+# The bodies of compiled functions take any array; the type checker sees no more of them than that.
+
+
+@nb.njit(cache=True, parallel=True, fastmath=False, error_model="numpy")
+def _leaving(  # pragma: no cover - compiled
+    temperature: Any, cosine: Any, emissivity: Any, label: Any, room: float, angular: Any, table: Any, first: float,
+    step: float, out: Any,
+) -> None:  # fmt: skip
+    """Radiance (n,) that leaves each vertex, and its temperature, in ``out`` (n, 2)."""
+    for i in nb.prange(temperature.shape[0]):
+        e = np.float64(emissivity[i])
+        if label[i] != _GLASSES:
+            facing = min(max(np.float64(cosine[i]), 0.0), 1.0)
+            e *= angular[int(facing * (_COSINES - 1) + 0.5)]
+        position = (temperature[i] - first) / step
+        k = min(max(int(position), 0), table.shape[0] - 2)
+        out[i, 0] = e * (table[k] + (position - k) * (table[k + 1] - table[k])) + (1.0 - e) * room
+        out[i, 1] = temperature[i]
+
+
+@nb.njit(cache=True, parallel=True, fastmath=False, error_model="numpy")
 def _integrate(  # pragma: no cover - compiled
     triangle: Any,
     weight: Any,
     depth: Any,
     triangles: Any,
-    temperature: Any,
-    cosine: Any,
-    emissivity: Any,
+    leaving: Any,
     label: Any,
     background: Any,
     room: float,
     samples: int,
-    angular: Any,
     table: Any,
     table_first: float,
     table_step: float,
@@ -61,40 +78,42 @@ def _integrate(  # pragma: no cover - compiled
     out_depth: Any,
 ) -> None:
     rows, columns = out_radiance.shape
-    position = (room - table_first) / table_step
-    k = int(position)
-    room_radiance = table[k] + (position - k) * (table[k + 1] - table[k])
+    middle, share = samples // 2, 1.0 / (samples * samples)
     for i in nb.prange(rows):
         for j in range(columns):
-            total, heat = 0.0, 0.0
+            total, heat, empty = 0.0, 0.0, 0
             for u in range(samples):
+                y = i * samples + u
                 for v in range(samples):
-                    y, x = i * samples + u, j * samples + v
+                    x = j * samples + v
                     t = triangle[y, x]
                     if t == NOTHING:
-                        celsius, e, segment = background[i, j], 1.0, 0
+                        empty += 1
                     elif t < NOTHING:
-                        celsius, e, segment = np.float64(weight[y, x, 0]), STRAND_EMISSIVITY, STRAND - t
+                        celsius = np.float64(weight[y, x, 0])
+                        position = (celsius - table_first) / table_step
+                        k = min(max(int(position), 0), table.shape[0] - 2)
+                        emitted = table[k] + (position - k) * (table[k + 1] - table[k])
+                        total += STRAND_EMISSIVITY * emitted + (1.0 - STRAND_EMISSIVITY) * room
+                        heat += celsius
                     else:
                         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                        p, q = weight[y, x, 0], weight[y, x, 1]
+                        p, q = np.float64(weight[y, x, 0]), np.float64(weight[y, x, 1])
                         r = 1.0 - p - q
-                        celsius = p * temperature[a] + q * temperature[b] + r * temperature[c]
-                        e = p * emissivity[a] + q * emissivity[b] + r * emissivity[c]
-                        segment = label[a]
-                        if segment != _GLASSES:
-                            facing = min(max(p * cosine[a] + q * cosine[b] + r * cosine[c], 0.0), 1.0)
-                            e *= angular[int(facing * (_COSINES - 1) + 0.5)]
-                    position = (celsius - table_first) / table_step
-                    k = min(max(int(position), 0), table.shape[0] - 2)
-                    emitted = table[k] + (position - k) * (table[k + 1] - table[k])
-                    total += e * emitted + (1.0 - e) * room_radiance
-                    heat += celsius
-                    if u == samples // 2 and v == samples // 2:
-                        out_segment[i, j] = segment
-                        out_depth[i, j] = depth[y, x] if t != NOTHING else 0.0
-            out_radiance[i, j] = total / (samples * samples)
-            out_temperature[i, j] = heat / (samples * samples)
+                        total += p * leaving[a, 0] + q * leaving[b, 0] + r * leaving[c, 0]
+                        heat += p * leaving[a, 1] + q * leaving[b, 1] + r * leaving[c, 1]
+            if empty:
+                celsius = background[i, j]
+                position = (celsius - table_first) / table_step
+                k = min(max(int(position), 0), table.shape[0] - 2)
+                total += empty * (table[k] + (position - k) * (table[k + 1] - table[k]))
+                heat += empty * celsius
+            out_radiance[i, j] = total * share
+            out_temperature[i, j] = heat * share
+            y, x = i * samples + middle, j * samples + middle
+            t = triangle[y, x]
+            out_segment[i, j] = 0 if t == NOTHING else STRAND - t if t < NOTHING else label[triangles[t, 0]]
+            out_depth[i, j] = 0.0 if t == NOTHING else depth[y, x]
 
 
 def integrate(
@@ -109,6 +128,9 @@ def integrate(
     samples: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
     """Average ``samples`` × ``samples`` samples a pixel in radiance.
+
+    What leaves a surface is computed at its vertices and interpolated between them: skin triangles are about as small
+    as a pixel, and over 2 K the line is 4 mK from the curve.
 
     Args:
         seen: buffers (h · samples, w · samples).
@@ -126,9 +148,12 @@ def integrate(
     shape = background.shape
     radiance, heat = np.empty(shape), np.empty(shape, np.float32)
     segment, depth = np.empty(shape, np.uint8), np.empty(shape, np.float32)
+    table, first, step = radiance_table()[1], TABLE_KELVIN[0] - ZERO_CELSIUS, TABLE_KELVIN[2]
+    room = float(band_radiance(ambient + _ROOM_OFFSET))
+    leaving = np.empty((len(temperature), 2), np.float32)
+    _leaving(temperature, cosine, emissivity, label, room, angular_emissivity(), table, first, step, leaving)
     _integrate(
-        seen.triangle, seen.weight, seen.depth, triangles, temperature, cosine, emissivity, label, background,
-        ambient + _ROOM_OFFSET, samples, angular_emissivity(), radiance_table()[1],
-        TABLE_KELVIN[0] - ZERO_CELSIUS, TABLE_KELVIN[2], radiance, heat, segment, depth,
+        seen.triangle, seen.weight, seen.depth, triangles, leaving, label, background, room, samples,
+        table, first, step, radiance, heat, segment, depth,
     )  # fmt: skip
     return radiance, heat, segment, depth
