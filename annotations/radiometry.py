@@ -141,10 +141,9 @@ _BINS = 512
 _STEPS = 4096  # levels of the tone curve over the same span: below a gray value each
 _MARGIN = 0.2  # °C beyond the percentiles that the histogram covers
 _PERCENTILES = (0.5, 99.8)
-_PLATEAU, _FLOOR = 0.009, 0.0004  # of the pixels: most and least that a bin counts
+_PLATEAU, _FLOOR = 0.006, 0.0004  # of the pixels: most and least that a bin counts
 _EQUALISED, _DETAIL_GAIN, _DETAIL_LIMIT = 0.8, 1.7, 0.7
 _CALM = 6.0  # K: the noise of a scene with less range than this is not raised any further
-_LIFT = 1.2  # how much dark tones are raised; the slope at white stays 1, so that skin keeps its contrast
 _COARSE = 128  # width on which the base's coefficients are found
 _BASE_SIGMA = 1.4 / _COARSE  # of the frame's width
 _NOISE_SIGMA = 1.0 / 512  # of the frame's width: about the lens
@@ -184,8 +183,8 @@ def base_and_detail(celsius: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 class GainControl:
     """Automatic gain control of one sequence: temperature frames in, 8-bit frames out, without flicker.
 
-    "plateau" mixes plateau-limited histogram equalisation with a linear stretch, raises the dark tones and adds back
-    fine detail, which stops at edges (`base_and_detail`); "linear" stretches between percentiles; "fixed" maps
+    "plateau" mixes plateau-limited histogram equalisation with a linear stretch and adds back fine detail, which
+    stops at edges (`base_and_detail`); "linear" stretches between percentiles; "fixed" maps
     ``limits`` in °C to the full range. Percentiles and histogram follow the scene by a first-order filter; the first
     frame sets them.
 
@@ -236,7 +235,6 @@ class GainControl:
         equalised = np.interp(step, np.linspace(0, 1, _BINS + 1), np.concatenate([[0.0], self._curve]))
         linear = (first + step * span - low) / (high - low)
         tone = np.clip(_EQUALISED * equalised + (1 - _EQUALISED) * linear, 0, 1)
-        tone += _LIFT * tone * (1 - tone) ** 3
         return _to_byte(tone.astype(np.float32)[position] + np.float32(_DETAIL_GAIN / max(high - low, _CALM)) * detail)
 
 

@@ -45,16 +45,16 @@ def cells() -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def sensors() -> list[dict[str, Any]]:
-    """Eight ways to see a face: gain modes, rooms, distances."""
+    """Eight ways to see a face: sensors, gains, rooms, distances, fog."""
     return [
+        {"preset": "qvga-12"},
+        {"preset": "qqvga-12"},
         {"agc": "linear"},
-        {"agc": "fixed", "agc_limits": [20.0, 37.0]},
-        {"ambient": 16.0},
-        {"ambient": 30.0},
-        {"distance": 1.0, "yaw": 20.0},
-        {"distance": 1.5, "yaw": -20.0},
-        {"zoom": 1.0},
-        {"zoom": 1.9},
+        {"polarity": "black-hot"},
+        {"ambient": 16.0, "yaw": 15.0},
+        {"ambient": 31.0, "yaw": -15.0},
+        {"distance": 1.6, "yaw": 25.0},
+        {"fog": 0.6},
     ]
 
 

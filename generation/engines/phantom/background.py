@@ -188,7 +188,7 @@ _OBJECTS: tuple[tuple[_Object, float], ...] = (
     (_radiator, 0.10),
     (_lamp, 0.05),
     (_screen, 0.11),
-    (_person, 0.10),
+    (_person, 0.03),
     (_chair, 0.28),
 )
 _OPAQUE = (_screen, _person, _chair)  # these give temperatures, the others differences from the wall

@@ -117,7 +117,7 @@ class PhantomEngine:
     The same spec gives the same pixels on one platform and lock file, whatever the number of threads.
     """
 
-    engine_id = "phantom@1.0"
+    engine_id = "phantom@1.1"
     licence = "cc-by-4.0"
 
     def check(self, subject: Subject, product: str) -> str | None:
