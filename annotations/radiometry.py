@@ -141,12 +141,12 @@ _BINS = 512
 _STEPS = 4096  # levels of the tone curve over the same span: below a gray value each
 _MARGIN = 0.2  # °C beyond the percentiles that the histogram covers
 _PERCENTILES = (0.5, 99.8)
-_PLATEAU, _FLOOR = 0.006, 0.0004  # of the pixels: most and least that a bin counts
-_EQUALISED, _DETAIL_GAIN, _DETAIL_LIMIT = 0.8, 1.7, 0.7
+_PLATEAU, _FLOOR = 0.0075, 0.0004  # of the pixels: most and least that a bin counts
+_EQUALISED, _DETAIL_GAIN, _DETAIL_LIMIT = 0.9, 2.2, 0.7
 _CALM = 6.0  # K: the noise of a scene with less range than this is not raised any further
 _COARSE = 128  # width on which the base's coefficients are found
 _BASE_SIGMA = 1.4 / _COARSE  # of the frame's width
-_NOISE_SIGMA = 1.0 / 512  # of the frame's width: about the lens
+_NOISE_SIGMA = 0.3 / 512  # of the frame's width: less would leave speckled seams, more takes the edge off hair
 _EDGE = 0.1  # K²: local variance from which on a structure belongs to the base
 _BLACK, _SPAN = 3, 250
 
@@ -156,7 +156,7 @@ def base_and_detail(celsius: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
     The guided filter of a frame by itself (He, Sun, Tang, TPAMI 2013) with Gaussian windows, its two coefficients
     found on a coarse grid (He, Sun, arXiv:1505.00996). Next to an edge the filter would leave all noise in the base,
-    where equalisation makes it a speckled seam: there the base is the frame blurred by a pixel.
+    where equalisation makes it a speckled seam: there the base is the frame slightly blurred.
     """
     height, width = celsius.shape
     step = max(1, max(height, width) // _COARSE)
