@@ -24,7 +24,7 @@ GROUPS: dict[str, range] = {
 }
 NAMES: tuple[str, ...] = tuple(f"{group}_{place}" for group, span in GROUPS.items() for place in range(len(span)))
 
-CHIN, BRIDGE_TOP, NOSE_TIP = 8, 27, 30
+CHIN, NOSE_TIP = 8, 30
 
 _CLOSED = ("right_eye", "left_eye", "outer_lips", "inner_lips")
 # pairs that change places in a mirror; whatever is not named lies on the mid-line

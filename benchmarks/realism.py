@@ -29,8 +29,6 @@ SIDE, BANDS = 348, 6
 PERCENTILES = (5, 25, 50, 75, 95)
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 CLOSED_MM = 0.5
-# °C of resting adults; see docs/phantom.md for the sources
-LITERATURE = {"forehead": (33.4, 0.8), "canthus_left": (34.3, 0.7), "canthus_right": (34.3, 0.7)}
 
 
 def radial_spectrum(frame: NDArray[np.uint8]) -> NDArray[np.float64]:

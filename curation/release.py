@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, CONFIGS, MAX_CLASS_NAMES, SPLITS, config_description, features
 
-from .pack import Digest, RelativePath, Shard, one_of
+from .pack import Digest, RelativePath, Shard, one_of, shard_folder
 from .store import atomic_path, atomic_write, read_json
 
 MANIFEST, README = "release.json", "README.md"
@@ -177,7 +177,7 @@ def _size_category(rows: int) -> str:
 
 
 def _config_entry(manifest: Manifest, config: str) -> dict[str, Any]:
-    folder = "data/image/*" if config == "image" else Path(manifest.shards_of(config)[0].path).parent.as_posix()
+    folder = "data/image/*" if config == "image" else shard_folder(config)
     splits = [s for s in SPLITS if manifest.shards_of(config, s)]
     entry: dict[str, Any] = {
         "config_name": config,

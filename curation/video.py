@@ -127,7 +127,7 @@ def _gray(frame: Any) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | Path, threads: int = 1) -> Iterator[tuple[Any, Any]]:
+def _opened(data: bytes | Path) -> Iterator[tuple[Any, Any]]:
     name = _name(data)
     try:
         with av.open(str(data) if isinstance(data, Path) else io.BytesIO(data), "r") as container:
@@ -141,7 +141,7 @@ def _opened(data: bytes | Path, threads: int = 1) -> Iterator[tuple[Any, Any]]:
                 raise DamagedInputError(
                     f"{name} has frames of {size} pixels; allowed: {MAX_FRAME_PIXELS} pixels a frame"
                 )
-            stream.codec_context.thread_count = threads
+            stream.codec_context.thread_count = 1  # callers parallelise over clips
             yield container, stream
     except (av.error.FFmpegError, EOFError) as error:
         raise DamagedInputError(f"{name} does not decode ({error}); fetch the file again or leave it out") from error

@@ -38,10 +38,12 @@ _PAIRS = (
     ("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward", "-forward"), ("-concave", "-convex"),
     ("-compress", "-uncompress"),
 )  # fmt: skip
-# the base mesh's neutral mouth is slightly parted and would show the hot cavity
-_CLOSED_MOUTH = {"mouthPressLeft": 0.15, "mouthPressRight": 0.15, "mouthShrugLower": 0.12}
-# closing it so draws the corners down; a face at rest does not frown
-_CLOSED_MOUTH |= {"mouthSmileLeft": 0.10, "mouthSmileRight": 0.10}
+# the base mesh's neutral mouth is slightly parted and would show the hot cavity; closing it draws the corners down, and
+# a face at rest does not frown
+_CLOSED_MOUTH = {
+    "mouthPressLeft": 0.15, "mouthPressRight": 0.15, "mouthShrugLower": 0.12,
+    "mouthSmileLeft": 0.10, "mouthSmileRight": 0.10,
+}  # fmt: skip
 _BEARD_SHARES = {"none": 0.6, "stubble": 0.18, "full": 0.12, "moustache": 0.04, "goatee": 0.06}
 _SHAPE_ITEM, _TRAIT_ITEM = 0, 1
 
