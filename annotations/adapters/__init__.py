@@ -1,0 +1,1 @@
+"""Models of users, behind the protocols of `thermvision.annotations.faces`."""
