@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from thermvision.annotations.findings import Finding
 
+from .records import FaceRecord, FileFaces, Reading, single
+
 DECIMALS = 6
 COLUMNS = (5, 6, 15)
 KEYPOINTS = 5
@@ -202,3 +204,72 @@ def write_labels(boxes: ArrayLike, width: int, height: int) -> str:
         parts = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
         lines.append("0 " + " ".join(f"{part:.{DECIMALS}f}" for part in parts) + "\n")
     return "".join(lines)
+
+
+def read(data: str | bytes, path: str = "", size: tuple[int, int] | None = None) -> Reading:
+    """The faces of one label file; the image is the label file's path without ``.txt``. See `parse_labels`.
+
+    Without the image's size nothing can be read, which is the finding ``size-unknown``.
+
+    >>> read("0 0.532227 0.581055 0.466797 0.587891 0.9", "a.txt", (512, 512)).files[0].faces[0].bbox.tolist()
+    [153.0, 147.0, 239.0, 301.0]
+    """
+    image = path.removesuffix(".txt")
+    if size is None:
+        message = "the size of the image is not known; allowed: labels beside their image, or a size; no box was read"
+        return Reading([FileFaces(image)], [Finding(path, "size-unknown", message)])
+    labels = parse_labels(data, *size, path=path)
+    faces = []
+    for bbox, score, points in zip(labels.boxes, labels.scores, labels.keypoints, strict=True):
+        known = bool(np.isfinite(points).any())
+        faces.append(
+            FaceRecord(
+                bbox,
+                None if np.isnan(score) else float(score),
+                points if known else None,
+                convention="5" if known else None,
+            )
+        )
+    return Reading([FileFaces(image, *size, faces)], labels.findings)
+
+
+def write(files: Sequence[FileFaces], points: bool = True, scores: bool = True) -> bytes:
+    """The label file of one image: a line of 15 columns for a face with points, of 6 with a score, else of 5.
+
+    Boxes are cut to the image, as trainers refuse a label that leaves it; a face without box gets the extent of its
+    points, and one that has neither, or lies outside, has no line. Points of other schemes are converted to the five;
+    unknown ones and those outside the image are -1 -1. A line with points has no score.
+
+    Args:
+        files: one image, with its size.
+        points, scores: whether to write them where they are known.
+
+    >>> face = FaceRecord([153, 147, 239, 301], score=0.5)
+    >>> write([FileFaces("a", 512, 512, [face])])
+    b'0 0.532227 0.581055 0.466797 0.587891 0.500000\\n'
+
+    Raises:
+        ValueError: there is not exactly one image, or its size is not known.
+    """
+    image = single(files, "YOLO")
+    if image.size is None:
+        raise ValueError(f"the size of {image.path!r} is not known; allowed: an image with width and height")
+    extent = np.array(image.size, np.float64)
+    lines = []
+    for face in image.faces:
+        box = face.box_or_extent
+        if box is None:
+            continue
+        low, high = (np.clip(corner, 0, extent) for corner in (box[:2].astype(float), box[:2].astype(float) + box[2:]))
+        if (np.round((high - low) / extent, DECIMALS) <= 0).any():
+            continue
+        line = write_labels([[*low, *(high - low)]], *image.size).rstrip("\n")
+        five = face.points_in("5") if points else None
+        if five is not None:
+            parts = five / extent
+            parts[~((parts >= 0) & (parts <= 1)).all(1)] = -1
+            line += "".join(" -1 -1" if x < 0 else f" {x:.{DECIMALS}f} {y:.{DECIMALS}f}" for x, y in parts)
+        elif scores and face.score is not None:
+            line += f" {min(max(face.score, 0), 1):.{DECIMALS}f}"
+        lines.append(line + "\n")
+    return "".join(lines).encode()
