@@ -1,0 +1,115 @@
+"""The command evaluate: scores of models or files against the truth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from thermvision.annotations.errors import UsageError
+
+from .console import show_json
+from .store import atomic_write
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+
+    @app.command()
+    def evaluate(
+        truth: Annotated[Path, typer.Argument(help="A release folder, or a label file (COCO, YOLO folder, VOC, ...).")],
+        predictions: Annotated[
+            Path | None, typer.Option(help="Labels to score: a label file, a table or a release. Without: run models.")
+        ] = None,
+        task: Annotated[str, typer.Option(help="detection, landmarks, pose, verification, attributes or all.")] = "all",
+        split: Annotated[str, typer.Option(help="Split of a release; 'all' for every one.")] = "test",
+        images: Annotated[Path | None, typer.Option(help="Folder of a label file's pictures.")] = None,
+        format: Annotated[str | None, typer.Option(help="Format of label files that is not recognised.")] = None,
+        detector: Annotated[str, typer.Option(help="Detector to run: name or name:path.")] = "thermal",
+        landmarker: Annotated[str, typer.Option(help="Landmarker to run: name or name:path.")] = "thermal",
+        embedder: Annotated[str, typer.Option(help="Embedder to run: name or name:path.")] = "thermal",
+        boxes: Annotated[str, typer.Option(help="found, or true: the other models look at the true boxes.")] = "found",
+        score: Annotated[
+            float | None, typer.Option(help="Lowest score; the detector's own when left out, 0.5 for a file.")
+        ] = None,
+        min_face: Annotated[
+            float, typer.Option("--min-face", min=0, help="Faces of fewer pixels (root of the area) do not count.")
+        ] = 0.0,
+        points: Annotated[str, typer.Option(help="Landmarks that count: all, inside (the frame) or visible.")] = "all",
+        at_most: Annotated[
+            list[int] | None, typer.Option("--at-most", min=0, help="Read recall at so many false positives (repeat).")
+        ] = None,
+        template: Annotated[str, typer.Option(help="Verification of single frames (frame) or of clips (session).")] = (
+            "frame"
+        ),
+        frames: Annotated[
+            int | None, typer.Option(min=0, help="Frames of each clip; 8 when models run, else all (0).")
+        ] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="At most so many frames, evenly spread.")] = None,
+        rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        out: Annotated[Path | None, typer.Option(help="Write the JSON with curves and tables to this file.")] = None,
+    ) -> None:
+        """Score detection, landmarks, pose, verification and attributes, beside trivial baselines.
+
+        Example: thermvision evaluate release --task detection --out report.json
+        """
+        from thermvision.annotations.bootstrap import Bootstrap
+
+        from .evaluate import evaluate as run
+        from .evaluation_measures import Options
+
+        options = Options(
+            min_face=min_face,
+            points=points,
+            template=template,
+            false_positives=tuple(at_most or (1, 5, 10)),
+            bootstrap=Bootstrap(rounds, seed),
+        )
+        if boxes not in ("found", "true"):
+            raise UsageError(f"--boxes is {boxes!r}; allowed: found, true")
+        report = run(
+            truth,
+            predictions=predictions,
+            task=task,
+            split=None if split == "all" else split,
+            images=images,
+            format=format,
+            options=options,
+            score_threshold=score,
+            frames_per_clip=frames,
+            limit=limit,
+            in_true_boxes=boxes == "true",
+            quiet=quiet,
+            detector=detector,
+            landmarker=landmarker,
+            embedder=embedder,
+        )
+        facts = report.as_dict()
+        if out is not None:
+            atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        if as_json:
+            show_json(facts)
+            return
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        console.print(report.table())
+        noun = "identities" if facts["drawn_by"] == "identity" else "images"
+        drawn = (
+            f"intervals by drawing {facts['groups']} {noun} anew" if facts["groups"] > 1 else f"too few {noun} to draw"
+        )
+        console.print(
+            f"{facts['frames']} frames, {facts['faces']} faces; {drawn}; baselines from {facts['baselines_from']}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        for note in [*facts["notes"], *(n for t in facts["tasks"].values() for n in t["notes"])]:
+            console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        where = out if out is not None else "report.json"
+        done = f"curves and tables are in {out}" if out is not None else f"add --out {where} to keep curves and tables"
+        console.print(f"next: {done}", soft_wrap=True, highlight=False, markup=False)
