@@ -40,6 +40,7 @@ def _define_builder() -> tuple[type, type]:
 
     from thermvision.annotations.schema import config_description, features
     from thermvision.curation import sources
+    from thermvision.curation.pack import complete
 
     class ThermVisionConfig(datasets.BuilderConfig):
         """A config of ThermVision-DB: what a row is. See `CONFIGS`."""
@@ -84,7 +85,7 @@ def _define_builder() -> tuple[type, type]:
             schema = self.info.features.arrow_schema
             for number, part in enumerate(parts):
                 for piece, table in enumerate(self._source.tables(self.config.name, part)):
-                    yield f"{number}-{piece}", table.cast(schema)
+                    yield f"{number}-{piece}", complete(table, schema)
 
     for cls in (ThermVisionConfig, ThermVisionDB):  # pickled by name, as module-level classes are
         cls.__module__, cls.__qualname__ = __name__, cls.__name__
@@ -123,6 +124,7 @@ def load(
     split: str | None = None,
     streaming: bool = False,
     split_table: Mapping[str, str] | str | Path | None = None,
+    overlay: str | Path | None = None,
 ) -> Any:
     """Rows of one config as `datasets.Dataset` (with ``split``) or `DatasetDict`, iterable ones when ``streaming``.
 
@@ -134,6 +136,8 @@ def load(
         split: "train", "validation" or "test"; with a split table, one of its splits.
         split_table: other splits than those fixed at birth: a mapping from subject id to split, or a CSV or Parquet
             file with the columns ``subject_id`` and ``split``. The split "excluded" leaves a subject out.
+        overlay: folder of a label overlay (``thermvision annotate SOURCE --overlay``), whose labels take the place of
+            the rows' own.
 
     Raises:
         UsageError: there is no such config, split or source, or the table lacks a subject.
@@ -144,7 +148,9 @@ def load(
     def builder(**kwargs: Any) -> Any:
         return __getattr__("ThermVisionDB")(**kwargs)
 
-    return sources.load(name, PUBLISHED if source is None else source, revision, split, streaming, split_table, builder)
+    return sources.load(
+        name, PUBLISHED if source is None else source, revision, split, streaming, split_table, builder, overlay
+    )
 
 
 def frames(row: Mapping[str, Any], indices: Sequence[int] | None = None) -> NDArray[np.uint8]:

@@ -77,7 +77,7 @@ class Archives:
         try:
             if path.is_dir():
                 root = path.resolve()
-                for name, file in _walk(root, findings):
+                for name, file in walk(root, findings):
                     if name.lower().endswith(".zip"):
                         members += self._add_zip(name, file)
                     else:
@@ -163,7 +163,7 @@ def _open_plain(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
 
 
-def _walk(root: Path, findings: list[Finding]) -> Iterator[tuple[str, Path]]:
+def walk(root: Path, findings: list[Finding]) -> Iterator[tuple[str, Path]]:
     """Plain files below ``root`` as (posix path below it, path); links are findings and never followed."""
     pending, count = [(root, "", 0)], 0
     while pending:

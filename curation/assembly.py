@@ -97,7 +97,7 @@ def assemble(
         OutputError: somebody else is writing there, or the disk is full.
     """
     digest = plan_digest(jobs)
-    with _locked(root):
+    with locked(root):
         done = _completed(root, jobs, digest, made_from, software)
         if retry_failed:
             done = {key: marker for key, marker in done.items() if not marker.failed}
@@ -127,7 +127,13 @@ def assemble(
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
+    """Make the folder ``root`` and be the only command that writes there.
+
+    Raises:
+        UsageError: it is a file.
+        OutputError: another command is writing there.
+    """
     root.parent.mkdir(parents=True, exist_ok=True)
     if root.exists() and not root.is_dir():
         raise UsageError(
@@ -173,7 +179,7 @@ def _completed(
                 " started by the same command; choose another --out"
             )
         return {}
-    return {key: marker for key, marker in markers.items() if all(_whole(root, s) for s in marker.shards)}
+    return {key: marker for key, marker in markers.items() if all(whole(root, s) for s in marker.shards)}
 
 
 def _explain(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -211,6 +217,7 @@ def _read_marker(root: Path, job: Job) -> _Done | None:
     return marker if marker.fingerprint == job.fingerprint else None
 
 
-def _whole(root: Path, shard: Shard) -> bool:
+def whole(root: Path, shard: Shard) -> bool:
+    """Whether a shard lies below ``root`` byte for byte as its manifest says."""
     path = root / shard.path
     return path.is_file() and path.stat().st_size == shard.bytes and sha256_file(path) == shard.sha256

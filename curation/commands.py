@@ -14,6 +14,7 @@ from rich.table import Table
 
 from thermvision.annotations.errors import FindingsError
 
+from . import evaluate_commands
 from .console import human_bytes, show_json
 
 # Called with a finished release; writes its card and pictures and returns the lines that end the command.
@@ -37,6 +38,10 @@ def default_workers() -> int:
 
 def register(app: typer.Typer, finish: Finish) -> None:
     """Add the commands of this floor to ``app``."""
+    from . import annotate_commands
+
+    annotate_commands.register(app, finish)
+    evaluate_commands.register(app)
 
     @app.command("import")
     def import_(

@@ -329,3 +329,7 @@ class ArchiveSource:
             _log.warning("left out %s: %s", item.item_id, item.reason)
         rows = [f for i in read for f in i.frames] if config == "frames" else [i.row for i in read]
         yield to_table(config, rows, self.identities)
+
+    def contents(self, config: str, part: _Group) -> list[tuple[str, int]]:
+        """Item id and announced frames of each item of one group."""
+        return [(_item_id(item), _expected_frames(item)) for item in part.items]

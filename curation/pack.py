@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from thermvision.annotations.schema import CATEGORIES, CONFIGS, SPLITS, features
+from thermvision.annotations.schema import ADDED_COLUMNS, CATEGORIES, CONFIGS, SPLITS, features
 
 from .store import atomic_path, sha256_file
 
@@ -85,6 +85,19 @@ def to_table(config: str, rows: Iterable[Mapping[str, Any]], identities: Sequenc
         if difference := set(row) ^ set(schema.names):
             raise ValueError(f"a row of {config} has or lacks {', '.join(sorted(difference))}")
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """``table`` with the columns and types of ``schema``; those of `ADDED_COLUMNS` that it lacks are null.
+
+    Raises:
+        ValueError: it lacks or has another column, or a type does not cast.
+    """
+    for field in schema:
+        if field.name in ADDED_COLUMNS and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    same = set(table.column_names) == set(schema.names)
+    return (table.select(schema.names) if same else table).cast(schema)
 
 
 def write_shard(

@@ -32,6 +32,9 @@ class Source(Protocol):
     def tables(self, config: str, part: Any) -> Iterator[pa.Table]:
         """The rows of one piece."""
 
+    def contents(self, config: str, part: Any) -> list[tuple[str, int]]:
+        """Item id and number of frames (as announced) of each row of one piece, but of ``frames``."""
+
 
 class ReleaseSource:
     """A release folder."""
@@ -50,6 +53,12 @@ class ReleaseSource:
         file = pq.ParquetFile(self.root / part)
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)
+
+    def contents(self, config: str, part: Any) -> list[tuple[str, int]]:
+        names = ["clip_id", "num_frames"] if config == "video" else ["image_id"]
+        table = pq.read_table(self.root / part, columns=names)
+        counts = table["num_frames"].to_pylist() if config == "video" else [1] * table.num_rows
+        return list(zip(table[names[0]].to_pylist(), counts, strict=True))
 
 
 def no_source() -> UsageError:
@@ -101,6 +110,7 @@ def load(
     streaming: bool,
     split_table: Mapping[str, str] | str | Path | None,
     builder: Callable[..., Any],
+    overlay: str | Path | None = None,
 ) -> Any:
     """See `thermvision_db.load`; ``builder`` makes the builder that reads the archives."""
     check_name(name)
@@ -116,6 +126,10 @@ def load(
         data = load_dataset(source, name, revision=revision, split=wanted, streaming=streaming)
     else:
         raise UsageError(f"{source} does not exist; allowed: a folder, a zip, or a Hub id such as 'org/ThermVision-DB'")
+    if overlay is not None:
+        from .overlay import join
+
+        data = join(data, name, Path(overlay))
     if split_table is None:
         return data
     tables = apply_split_table(data, read_split_table(split_table))

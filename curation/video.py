@@ -27,6 +27,7 @@ CRF = 18
 MIN_PSNR = 40.0
 MAX_FRAME_PIXELS = 64 * 2**20
 FULL_RANGE, BT709 = 2, 1
+CHROMA_NOISE = 3  # gray levels that a lossy codec may leave in the chroma of a gray video
 _LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 
 
@@ -201,6 +202,49 @@ def decode_gray(data: bytes | Path, indices: Sequence[int] | None = None) -> NDA
             if wanted
             else np.zeros((0, stream.height, stream.width), np.uint8)
         )
+
+
+def each_frame(data: bytes | Path) -> Iterator[NDArray[Any]]:
+    """Frames of anybody's video, one at a time: gray (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB where coloured.
+
+    Gray comes from the Y plane where both chroma planes are neutral, as in `decode_gray`. Unlike there, a file that
+    announces another number of frames than decode is read all the same.
+
+    Raises:
+        DamagedInputError: it does not open, a frame is corrupt, or there is none.
+    """
+    with _opened(data) as (container, stream):
+        count = 0
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise DamagedInputError(
+                    f"{_name(data)}: frame {count} is corrupt; fetch the file again or leave it out"
+                )
+            count += 1
+            yield _pixels(frame)
+        if not count:
+            raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
+
+
+def _pixels(frame: Any) -> NDArray[Any]:
+    if frame.format.name.startswith("gray1"):
+        deep: NDArray[np.uint16] = frame.to_ndarray(format="gray16le")
+        return deep
+    if frame.format.name == "gray" or _neutral(frame):
+        return _gray(frame)
+    rgb: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    return rgb
+
+
+def _neutral(frame: Any) -> bool:
+    """Whether 8-bit planar chroma is 128 but for what a codec adds; other layouts are looked at in colour."""
+    if not frame.format.name.startswith(("yuv4", "yuvj4")) or frame.format.name.endswith(("le", "be")):
+        return False
+    for plane in frame.planes[1:3]:
+        values = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        if int(values.min()) < 128 - CHROMA_NOISE or int(values.max()) > 128 + CHROMA_NOISE:
+            return False
+    return True
 
 
 def _position(index: int, count: int) -> int:

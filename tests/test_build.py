@@ -190,7 +190,7 @@ def test_a_folder_with_foreign_files_is_refused(tmp_path):
 
 
 def test_two_commands_do_not_write_to_one_folder(tmp_path):
-    with assembly._locked(tmp_path / "out"), pytest.raises(OutputError, match="another command is writing"):
+    with assembly.locked(tmp_path / "out"), pytest.raises(OutputError, match="another command is writing"):
         make(tmp_path / "out")
 
 
