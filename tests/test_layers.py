@@ -76,6 +76,7 @@ def test_no_generator_is_loaded(top: str) -> None:
     names = [
         ".".join(("thermvision", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
         for path in MODULES[top]
+        if "training" not in path.parts  # the one room below the generators that may load torch
     ]
     loaded = loaded_after("\n".join(f"import {name}" for name in names))
     assert set(names) <= loaded

@@ -1,0 +1,89 @@
+"""Commands that train the shipped models: ``thermvision train corpus``, and one for each model."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thermvision.annotations.errors import MissingDependencyError
+
+MODELS = ("detector", "landmarker", "embedder", "attributes")
+Sources = Annotated[list[Path], typer.Argument(help="Rendered releases with radiometric rows, or one corpus.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the model, its card and its curve.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Batches; the default depends on the device.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that make samples.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of weights and samples.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def register(train: typer.Typer) -> None:
+    """Add the commands to the group ``train``."""
+
+    @train.command()
+    def corpus(
+        releases: Annotated[list[Path], typer.Argument(help="Rendered releases with radiometric rows.")],
+        out: Annotated[Path, typer.Option("--out", help="New folder for the arrays.")],
+    ) -> None:
+        """Read the radiometric rows of releases once into arrays that all four trainings use.
+
+        Example: thermvision train corpus rendered --out corpus
+        """
+        from .corpus import bake
+
+        baked = bake(releases, out)
+        print(f"{out}: {len(baked)} frames of {len(baked.identities)} people")
+        print(f"next: thermvision train detector {out} --out models")
+
+    for name in MODELS:
+        train.command(name, help=_HELP[name])(_trainer(name))
+
+
+_HELP = {
+    name: f"Train the {name} on rendered releases, on no real image.\n\n"
+    f"Example: thermvision train {name} rendered --out models"
+    for name in MODELS
+}
+
+
+def _trainer(name: str) -> Callable[..., None]:
+    def command(
+        sources: Sources,
+        out: Out,
+        steps: Steps = None,
+        device: Device = "auto",
+        workers: Workers = 1,
+        seed: Seed = 0,
+        quiet: Quiet = False,
+    ) -> None:
+        require_torch()
+        from .tasks import corpus_of, default_run, train_model
+
+        run = default_run(name, device, steps, workers, seed)
+        named = " ".join(source.name for source in sources)
+        typed = f"thermvision train {name} {named} --out {out.name} --steps {run.steps} --seed {seed}"
+        report = None if quiet else _to_stderr
+        path = train_model(name, corpus_of(sources, out), out, run, typed, report)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB; its card: {path.with_suffix('.md')}")
+        others = [m for m in MODELS if not (out / f"{m}.onnx").is_file()]
+        print(f"next: thermvision train {others[0]} {sources[0]} --out {out}" if others else f"next: ls {out}")
+
+    return command
+
+
+def require_torch() -> None:
+    """Raise `MissingDependencyError` when torch or onnx is not installed."""
+    missing = [package for package in ("torch", "onnx") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"training needs {' and '.join(missing)}; type: pip install 'thermvision-db[train]'"
+        )
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
