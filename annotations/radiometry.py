@@ -186,7 +186,8 @@ class GainControl:
     "plateau" mixes plateau-limited histogram equalisation with a linear stretch and adds back fine detail, which
     stops at edges (`base_and_detail`); "linear" stretches between percentiles; "fixed" maps
     ``limits`` in °C to the full range. Percentiles and histogram follow the scene by a first-order filter; the first
-    frame sets them.
+    frame sets them. ``equalised`` is the share of equalisation in "plateau", 0..1: it leaves few gray values to what
+    covers few pixels, such as faces in a large room.
 
     >>> frames = np.linspace(20, 35, 64 * 64).reshape(64, 64)
     >>> GainControl("fixed", limits=(20, 35))(frames)[[0, -1], [0, -1]].tolist()
@@ -199,6 +200,7 @@ class GainControl:
     mode: AgcMode = "plateau"
     limits: tuple[float, float] | None = None
     inertia: float = 0.9
+    equalised: float = _EQUALISED
     _range: NDArray[np.float64] | None = field(default=None, repr=False)
     _curve: NDArray[np.float64] | None = field(default=None, repr=False)
 
@@ -234,7 +236,7 @@ class GainControl:
         step = (np.arange(_STEPS) + 0.5) / _STEPS
         equalised = np.interp(step, np.linspace(0, 1, _BINS + 1), np.concatenate([[0.0], self._curve]))
         linear = (first + step * span - low) / (high - low)
-        tone = np.clip(_EQUALISED * equalised + (1 - _EQUALISED) * linear, 0, 1)
+        tone = np.clip(self.equalised * equalised + (1 - self.equalised) * linear, 0, 1)
         return _to_byte(tone.astype(np.float32)[position] + np.float32(_DETAIL_GAIN / max(high - low, _CALM)) * detail)
 
 

@@ -26,13 +26,17 @@ BEARDS = ("none", "stubble", "full", "moustache", "goatee")
 GLASSES = ("none", "glasses")
 MASKS = ("none", "mask")
 HEADWEAR = ("none", "cap", "beanie")
+JEWELLERY = ("none", "earrings", "necklace", "both")
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "hairstyle": HAIRSTYLES,
     "beard": BEARDS,
     "glasses": GLASSES,
     "mask": MASKS,
     "headwear": HEADWEAR,
+    "jewellery": JEWELLERY,
 }
+# columns that shards written before them lack: readers give null
+ADDED_COLUMNS = ("jewellery", "head_rotation", "head_translation", "camera_matrix")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("video", "image", *CATEGORIES, "frames", "radiometric", "scenes")
 
@@ -128,7 +132,7 @@ def clip_columns(annotations: Sequence[FrameAnnotation]) -> dict[str, Any]:
 
 
 def attribute_columns(attributes: Mapping[str, str | None]) -> dict[str, int | None]:
-    """Class indices of hairstyle, beard, glasses, mask and headwear; what is not given is None.
+    """Class indices of hairstyle, beard, glasses, mask, headwear and jewellery; what is not given is None.
 
     >>> attribute_columns({"beard": "full"})["beard"]
     2
@@ -232,11 +236,12 @@ def features(config: str, identities: Sequence[str] = ()) -> Features:
             "image": Image(), "image_id": text, **size, "face_count": Value("uint8"), "faces": faces,
             "annotation_source": text, "provenance": text,
         })  # fmt: skip
-    images, boxes = List(Image()), List(List(f32, length=4))
+    images, boxes, matrix = List(Image()), List(List(f32, length=4)), List(List(f32, length=3), length=3)
     head = {"radiometric": images, "item_id": text, **subject, "sequence": sequence, "category": category}
     return Features({
-        **head, "frame_index": List(i32), "sensor_to_frame": List(List(f32, length=3), length=3), "ambient": f32,
+        **head, "frame_index": List(i32), "sensor_to_frame": matrix, "ambient": f32,
         **per_frame, "skin_bbox": boxes, "head_bbox": boxes, "landmarks_3d": List(List(List(f32, length=3), length=68)),
+        "head_rotation": List(matrix), "head_translation": List(List(f32, length=3)), "camera_matrix": matrix,
         "expression_weights": List(List(f32)), "region_temperatures": List(List(f32, length=len(REGIONS))),
         "temperature": images, "segmentation": images, "depth": images, **attributes, "provenance": text,
     })  # fmt: skip

@@ -25,7 +25,8 @@ def coverage(root: Path, manifest: Manifest) -> list[str]:
         table = _read(root / shard.path)
         faces.update(v for v in table["face_count"].to_pylist() if v is not None)
         for name, counter in counts.items():
-            counter.update(v for v in table[name].to_pylist() if v is not None)
+            if name in table.column_names:  # an older release has fewer attributes
+                counter.update(v for v in table[name].to_pylist() if v is not None)
         known = table["head_pose"].drop_null()
         if len(known):
             poses.append(np.asarray(known.combine_chunks().flatten(), np.float64).reshape(-1, 3))
@@ -34,7 +35,9 @@ def coverage(root: Path, manifest: Manifest) -> list[str]:
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=["face_count", "head_pose", "expression", *ATTRIBUTES], partitioning=None)
+        known = pq.read_schema(path).names
+        wanted = ["face_count", "head_pose", "expression", *(a for a in ATTRIBUTES if a in known)]
+        return pq.read_table(path, columns=wanted, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise DamagedInputError(f"{path} does not read as Parquet ({error}); run: thermvision verify") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError
+from thermvision.annotations.palettes import PALETTES, apply_palette
 from thermvision.annotations.schema import EXPRESSIONS, FRAME_COLUMNS, SEQUENCES, FrameAnnotation
 from thermvision.curation.pack import Shard
 from thermvision.curation.release import Manifest
@@ -152,6 +154,31 @@ def still_gray(row: Mapping[str, Any]) -> NDArray[np.uint8]:
 def clip_gray(row: Mapping[str, Any], indices: Sequence[int]) -> NDArray[np.uint8]:
     """Gray (N, H, W) uint8 of the frames ``indices`` of a clip's row."""
     return decode_gray(row["video"]["bytes"], indices)
+
+
+def coloured(row: Mapping[str, Any], gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``gray`` (..., H, W) of a row as it is meant to be looked at: in the palette that its recipe recorded.
+
+    Colours (..., 3) for a palette; gray as it is where none, or white-hot, is recorded.
+    """
+    palette, polarity = _looks(row)
+    if palette not in PALETTES or palette == "white-hot":
+        return gray
+    return apply_palette(255 - gray if polarity == "black-hot" else gray, palette)
+
+
+def is_black_hot(row: Mapping[str, Any]) -> bool:
+    """Whether warm is dark where a row is shown, as far as its provenance says."""
+    return "black-hot" in _looks(row)
+
+
+def _looks(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Palette and polarity of a row's provenance, None where it does not say."""
+    try:
+        recorded = json.loads(row.get("provenance") or "{}")["resolved"]["parameters"]
+        return recorded.get("palette"), recorded.get("polarity")
+    except (ValueError, KeyError, TypeError, AttributeError):  # provenance of another maker
+        return None, None
 
 
 def celsius(image: Mapping[str, Any], item: str) -> NDArray[np.float32]:

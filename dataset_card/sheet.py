@@ -49,7 +49,8 @@ def contact_sheet(root: Path, manifest: Manifest) -> Image.Image:
         blocks += [_section("Annotations", "as stored in the release"), _tiles(tiles, "", ()), _legend(annotations)]
     if heat := _temperatures(root, manifest):
         blocks += [_section("Radiometric", "16-bit, 100 × kelvin, on the sensor's own pixel grid"), heat]
-    blocks.append(_footer(manifest))
+    shown = [*clips, *(row for items in stills.values() for row in items)]
+    blocks.append(_footer(manifest, any(map(samples.is_black_hot, shown))))
     page = Image.new("RGB", (WIDTH, sum(b.height for b in blocks)), BACKGROUND)
     y = 0
     for block in blocks:
@@ -162,7 +163,7 @@ def _still_rows(manifest: Manifest, stills: dict[str, list[dict[str, Any]]]) -> 
     rows = []
     for category, items in stills.items():
         total = sum(s.rows for s in manifest.shards_of(category))
-        tiles = [Tile(samples.still_gray(row), (_still_caption(row),)) for row in items]
+        tiles = [Tile(samples.coloured(row, samples.still_gray(row)), (_still_caption(row),)) for row in items]
         rows.append(_tiles(tiles, category.replace("_", " "), [count(total, "still")], columns))
     return rows
 
@@ -175,7 +176,9 @@ def _still_caption(row: dict[str, Any]) -> str:
 def _clip_row(row: dict[str, Any]) -> Image.Image:
     places = samples.evenly(range(row["num_frames"]), STRIP)
     frames = samples.clip_gray(row, places)
-    tiles = [Tile(gray, (_frame_caption(row, k),)) for gray, k in zip(frames, places, strict=True)]
+    tiles = [
+        Tile(samples.coloured(row, gray), (_frame_caption(row, k),)) for gray, k in zip(frames, places, strict=True)
+    ]
     sequence = None if row["sequence"] is None else SEQUENCES[row["sequence"]].replace("_", " ")
     notes = [sequence, count(row["num_frames"], "frame"), f"{row['fps']:g} fps", f"{row['width']} × {row['height']}"]
     return _tiles(tiles, row["clip_id"], [note for note in notes if note], STRIP)
@@ -283,7 +286,17 @@ def _gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.repeat(_heat(np.linspace(0.08, 1, width)[None], 0, 1), height, axis=0))
 
 
-def _footer(manifest: Manifest) -> Image.Image:
+def gray_note(black_hot: bool) -> str:
+    """What gray means in the pictures above; ``black_hot``: some of them are.
+
+    >>> gray_note(False)
+    '8-bit gray: warmer is brighter. Every item has its own gain, so gray is no temperature scale.'
+    """
+    warm = "warmer is brighter, in black-hot items darker" if black_hot else "warmer is brighter"
+    return f"8-bit gray: {warm}. Every item has its own gain, so gray is no temperature scale."
+
+
+def _footer(manifest: Manifest, black_hot: bool) -> Image.Image:
     image, pen = _block(104)
     pen.line((MARGIN, 22, WIDTH - MARGIN, 22), fill=RULE, width=1)
     ramp = np.repeat(np.repeat(np.arange(256, dtype=np.uint8)[None], 16, axis=0), 1, axis=1)
@@ -291,8 +304,7 @@ def _footer(manifest: Manifest) -> Image.Image:
     pen.rectangle((MARGIN - 1, 45, MARGIN + 256, 62), outline=RULE)
     pen.text((MARGIN, 68), "0", font=font(14), fill=MUTED)
     pen.text((MARGIN + 256, 68), "255", font=font(14), fill=MUTED, anchor="ra")
-    note = "8-bit gray: warmer is brighter. Every item has its own gain, so gray is no temperature scale."
-    pen.text((MARGIN + 280, 54), note, font=font(16), fill=TEXT, anchor="lm")
+    pen.text((MARGIN + 280, 54), gray_note(black_hot), font=font(16), fill=TEXT, anchor="lm")
     made = ", ".join(sorted(manifest.engines)) or manifest.source
     pen.text(
         (WIDTH - MARGIN, 54),

@@ -37,17 +37,18 @@ def engines_of(recipe: Recipe) -> dict[str, Engine]:
     }
 
 
-def prepare(text: str, limit: int | None = None, folder: Path | None = None) -> Prepared:
+def prepare(text: str, limit: int | None = None, folder: Path | None = None, recipe: Recipe | None = None) -> Prepared:
     """Check the recipe's text, ask its engines for what they lack, and plan; nothing is written.
 
-    ``folder`` is where the recipe lies: files it names are looked for below it.
+    ``folder`` is where the recipe lies: files it names are looked for below it. ``recipe`` is what the text says, where
+    `read_recipe` has parsed it.
 
     Raises:
         UsageError: the recipe asks for what cannot be made.
         MissingDependencyError: an engine lacks a package or a file.
         DamagedInputError: a motion file is broken or unsafe.
     """
-    recipe = parse_recipe(text)
+    recipe = parse_recipe(text) if recipe is None else recipe
     engines = engines_of(recipe)
     for engine in engines.values():
         engine.require()

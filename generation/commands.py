@@ -11,6 +11,7 @@ from rich.console import Console
 
 from thermvision.annotations.errors import FindingsError, MissingDependencyError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
+from thermvision.annotations.training import commands as training_commands
 from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
 from thermvision.generation.plan import Plan
@@ -18,12 +19,15 @@ from thermvision.generation.plan import Plan
 
 def register(app: typer.Typer, finish: Finish) -> None:
     """Add the commands of this floor to ``app``."""
+    train = typer.Typer(help="Train models from rendered releases.", no_args_is_help=True)
+    training_commands.register(train)
+    app.add_typer(train, name="train")
 
     @app.command()
     def build(
         out: Out,
         recipe: Annotated[
-            str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper.")
+            str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper, training.")
         ] = "quickstart",
         workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
         limit: Limit = None,
@@ -41,8 +45,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
         from .build import build_release, prepare
         from .recipe import read_recipe
 
-        _, text = read_recipe(recipe)
-        prepared = prepare(text, limit, Path(recipe).parent if Path(recipe).is_file() else None)
+        parsed, text = read_recipe(recipe)
+        prepared = prepare(text, limit, Path(recipe).parent if Path(recipe).is_file() else None, parsed)
         facts = summary(prepared.plan)
         if dry_run:
             if as_json:

@@ -197,7 +197,7 @@ def _clips(
                 fps=float(table.fps),
                 size=table.size,
                 radiometric_every=recipe.radiometric.clip_every,
-                parameters=recipe.parameters,
+                parameters=recipe.parameters | {"accessories": float(table.accessories)},
                 motion=motions.get(sequence),
             )
 

@@ -16,6 +16,7 @@ beard = { count = 5, gender = "male" }
 [clips]
 head_pose = 60        # frames a clip; 0: no such clip
 expression = 60
+accessories = 0.15    # share of clips with glasses, a mask or headwear
 
 [environment]
 ambient = [18, 30]    # °C: a value, or a range that each item draws from
@@ -99,6 +100,12 @@ class Physiology(_Drawn):
     breathing_rate: Span = None
 
 
+class PoseTable(_Drawn):
+    """``turn``: degrees by which the whole person turns away from the camera, 180 for a view from behind."""
+
+    turn: Span = None
+
+
 class CameraTable(_Drawn):
     """Sensor, lens and gain; ``palette`` is recorded for viewers and colours no frame."""
 
@@ -162,12 +169,14 @@ class Clips(_Product):
     """Clips: frames of each sequence, for every subject.
 
     ``motion`` names a file of real head motion, below the recipe's folder, that drives the clips in place of the
-    seed: one for both sequences, or a table such as { head_pose = "talk.npz" }.
+    seed: one for both sequences, or a table such as { head_pose = "talk.npz" }. ``accessories`` is the share of clips
+    whose subject wears glasses, a mask or headwear, drawn for each clip and never by identity.
     """
 
     fps: Annotated[float, Field(gt=0, le=240, strict=False)] = 30.0
     head_pose: Frames = 0
     expression: Frames = 0
+    accessories: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.15
     motion: dict[Literal["head_pose", "expression"], str] = {}
 
     @field_validator("motion", mode="before")
@@ -245,11 +254,12 @@ class Recipe(_Table):
     environment: Environment = Environment()
     physiology: Physiology = Physiology()
     camera: CameraTable = CameraTable()
+    pose: PoseTable = PoseTable()
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the recipe gives for every clip and still: `ClipSpec.parameters`, ranges not drawn yet."""
-        tables = (self.environment, self.physiology, self.camera)
+        tables = (self.environment, self.physiology, self.camera, self.pose)
         given = {name: value for table in tables for name, value in table if value is not None}
         return given | ({"pin_hairstyle": True} if self.subjects.pin_hairstyle else {})
 

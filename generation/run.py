@@ -35,6 +35,11 @@ from thermvision.generation.plan import ItemSpec, ShardSpec
 from thermvision.generation.specs import Clip, ClipSpec, Radiometry, SceneSpec, SceneStill, Still, Subject
 
 PNG_LEVEL = 4
+# ground truth of radiometric rows that is numbers
+_NUMBERS = (
+    "skin_bbox", "head_bbox", "landmarks_3d", "head_rotation", "head_translation", "expression_weights",
+    "region_temperatures",
+)  # fmt: skip
 Rows = dict[str, list[dict[str, Any]]]
 _NOT_ABOUT_ONE_ITEM = (OutputError, MissingDependencyError, MemoryError)
 
@@ -187,9 +192,8 @@ def _radiometric_rows(
         "sensor_to_frame": radiometry.sensor_to_frame.tolist(),
         "ambient": radiometry.ambient,
         **clip_columns(kept),
-        **{
-            n: lists(n) for n in ("skin_bbox", "head_bbox", "landmarks_3d", "expression_weights", "region_temperatures")
-        },
+        "camera_matrix": None if radiometry.camera_matrix is None else radiometry.camera_matrix.tolist(),
+        **{n: lists(n) for n in _NUMBERS},
         **{n: images(n, truth.get(n)) for n in ("temperature", "segmentation", "depth")},
         **closing,
         "provenance": provenance,

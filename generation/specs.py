@@ -131,8 +131,11 @@ class Radiometry:
         ambient: air temperature, °C.
         truth: arrays with leading dimension K: ``segmentation`` (K, h, w) uint8, ``depth`` (K, h, w) uint16 in
             0.1 mm (0: background), ``temperature`` (K, h, w) uint16 100 × kelvin of the object itself,
-            ``skin_bbox`` and ``head_bbox`` (K, 4), ``landmarks_3d`` (K, 68, 3) metres in camera axes,
+            ``skin_bbox`` and ``head_bbox`` (K, 4), ``landmarks_3d`` (K, 68, 3) metres in camera axes (x right, y down,
+            z along the optical axis), ``head_rotation`` (K, 3, 3) and ``head_translation`` (K, 3) metres from the
+            head's axes (x its left, y up, z out of the face, about the neck's pivot) to the camera's,
             ``expression_weights`` (K, 52), ``region_temperatures`` (K, R) °C (NaN: not in view).
+        camera_matrix: (3, 3) float64, camera axes to homogeneous coordinates of the 8-bit frame; None: not known.
     """
 
     frame_index: NDArray[np.int32]
@@ -140,6 +143,7 @@ class Radiometry:
     sensor_to_frame: NDArray[np.float64]
     ambient: float
     truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    camera_matrix: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

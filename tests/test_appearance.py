@@ -26,6 +26,7 @@ def plain(head: Head) -> Appearance:
 def test_attributes_come_from_the_identity(head: Head, plain: Appearance) -> None:
     assert plain.attributes == {
         "hairstyle": "crew", "beard": "stubble", "glasses": "none", "mask": "none", "headwear": "none",
+        "jewellery": "none",
     }  # fmt: skip
     assert set(plain.attributes) == set(ATTRIBUTES)
     assert resolve_attributes(head, {"beard": None, "glasses": "glasses"})["glasses"] == "glasses"

@@ -229,3 +229,35 @@ def test_a_face_of_another_split_is_a_finding(tmp_path):
         identity["split"] = "validation"
     manifest.write_text(json.dumps(content))
     assert "split" in {finding.code for finding in verify_release(out)}
+
+
+def test_people_who_turn_away_are_seen_and_have_no_face(placed):
+    place = Place(0.0, 0.0, 1.5, False)
+    away, towards = (placed(place, parameters={"turn": t}) for t in (180, 0))
+    assert away.annotations == ()
+    assert len(towards.annotations) == 1
+    assert abs(away.frame.astype(int) - towards.frame).max() > 60
+    assert (away.frame > 100).mean() > 0.5 * (towards.frame > 100).mean()
+
+
+def test_everybody_turns_by_themselves(placed):
+    places = (Place(-0.5, 0.0, 2.0, False), Place(0.5, 0.0, 2.0, False))
+    yaws = [f.head_pose[0] for f in placed(*places, parameters={"turn": [-80, 80]}).annotations]
+    fixed = [f.head_pose[0] for f in placed(*places, parameters={"turn": 0}).annotations]
+    assert len(yaws) == len(fixed) == 2
+    turns = np.subtract(yaws, fixed)
+    assert abs(turns[0] - turns[1]) > 1
+    assert np.abs(turns).max() <= 80.001
+
+
+def test_near_faces_keep_their_texture(placed):
+    bright = []
+    for item in range(4):
+        result = placed(Place(0.0, 0.0, 1.0, False), Place(0.7, 0.0, 2.5, False), size=(256, 256), item=item)
+        for face in result.annotations:
+            x, y, w, h = (round(v) for v in face.bbox)
+            inner = result.frame[y + h // 4 : y + h, x + w // 5 : x + w - w // 5]
+            if w > 18:
+                bright.append((inner > 245).mean())
+    assert len(bright) >= 3
+    assert np.median(bright) < 0.15  # not white

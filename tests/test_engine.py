@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from thermvision.annotations.errors import UsageError
-from thermvision.annotations.pose import pose_from_rotation
+from thermvision.annotations.pose import pose_from_rotation, rotation_from_pose
 from thermvision.annotations.radiometry import from_centikelvin
 from thermvision.annotations.schema import REGIONS, SEGMENTS, VISIBLE
 from thermvision.generation.camera import Camera
@@ -211,7 +212,7 @@ def test_radiometric_truth_is_consistent() -> None:
     assert regions["forehead"] > regions["nose"]
     assert set(truth) == {
         "segmentation", "depth", "temperature", "skin_bbox", "head_bbox", "landmarks_3d", "expression_weights",
-        "region_temperatures",
+        "region_temperatures", "head_rotation", "head_translation",
     }  # fmt: skip
 
 
@@ -279,7 +280,7 @@ def test_what_cannot_be_made_is_said() -> None:
 
 def test_the_engine_is_found_by_name() -> None:
     engine = get_engine("phantom")
-    assert engine.engine_id == "phantom@1.1"
+    assert engine.engine_id == "phantom@1.2"
     assert engine.licence == "cc-by-4.0"
     engine.require()
     assert len(engine.model_digests()) > 300
@@ -291,3 +292,48 @@ def test_twins_are_told_and_strangers_pass() -> None:
     assert engine.too_alike(b, []) is None
     assert engine.too_alike(b, [a]) is None
     assert engine.too_alike(twin, [b, a]) == "its landmarks are 0.0 mm from those of P_a; allowed: 2.5 mm or more"
+
+
+@pytest.mark.parametrize("turn", [0, 40, -130, 180])
+def test_pose_matrices_agree_with_everything_else(turn: float) -> None:
+    made = still("head_poses", size=128, yaw=20, pitch=-12, roll=6, turn=turn, expression="neutral", shift_x=0.012)
+    assert made.radiometry is not None
+    assert made.radiometry.camera_matrix is not None
+    assert made.annotation.landmarks is not None
+    assert made.annotation.head_pose is not None
+    truth = made.radiometry.truth
+    points = truth["landmarks_3d"][0].astype(np.float64)
+    on_frame = points @ made.radiometry.camera_matrix.T
+    inner = np.arange(17, 68)
+    np.testing.assert_allclose((on_frame[:, :2] / on_frame[:, 2:])[inner], made.annotation.landmarks[inner], atol=0.01)
+    R, t = truth["head_rotation"][0].astype(np.float64), truth["head_translation"][0]
+    np.testing.assert_allclose(np.diag([1, -1, -1]) @ R, rotation_from_pose(made.annotation.head_pose), atol=1e-6)
+    turned = rotation_from_pose((turn, 0, 0)) @ rotation_from_pose((20, -12, 6))
+    np.testing.assert_allclose(np.diag([1, -1, -1]) @ R, turned, atol=1e-6)
+    own = (points - t) @ R  # the head's own axes
+    rest = subject_head(MAN).landmarks
+    pivot = np.array([0, rest[8, 1] - 0.035, rest[16, 2] - 0.015])
+    rigid = np.arange(27, 36)  # an expression, even the neutral one, moves the rest
+    np.testing.assert_allclose(own[rigid], (rest - pivot)[rigid], atol=2e-3)
+
+
+@pytest.mark.parametrize(("yaw", "turn", "faces"), [(0, 99, 1), (0, 101, 0), (-40, 130, 1), (30, 90, 0), (0, -180, 0)])
+def test_a_face_that_looks_away_is_none(yaw: float, turn: float, faces: int) -> None:
+    made = still(yaw=yaw, pitch=0, roll=0, turn=turn)
+    assert made.annotation.face_count == faces
+    assert np.isfinite(made.annotation.bbox).all() == bool(faces)
+    assert made.annotation.head_pose is not None
+    assert abs(made.annotation.head_pose[0]) == pytest.approx(abs(yaw + turn), abs=1e-4)
+
+
+@pytest.mark.parametrize("turn", [90, 135, 180])
+def test_no_hole_in_a_back(turn: float) -> None:
+    for item in range(3):
+        made = still(subject=WOMAN, item=item, size=128, yaw=0, pitch=0, roll=0, turn=turn)
+        assert made.radiometry is not None
+        segment = made.radiometry.truth["segmentation"][0]
+        person = np.pad(segment > 0, ((0, 1), (1, 1)))
+        person[-1] = True  # the frame's lower end closes the bust
+        holes = binary_fill_holes(person) & ~person
+        assert holes.sum() <= 0.002 * person.sum()
+        assert (segment == SEGMENTS.index("cloth")).mean() > 0.04

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom import garment
@@ -84,3 +85,15 @@ def test_collars_move_with_their_seam(head: Head, skin: SkinTemperature, monkeyp
     assert collar.anchor is not None
     assert collar.anchor[:, 1].max() < collar.vertices[:, 1].max()
     assert np.linalg.norm(collar.anchor - collar.vertices, axis=1).max() < 0.12
+
+
+def test_nothing_comes_through_a_jacket(head: Head, skin: SkinTemperature, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, jacket, *_ = worn(head, skin, "jacket", monkeypatch)
+    assert inner.cut is not None
+    assert jacket.cut is not None
+    distance, nearest = cKDTree(jacket.vertices).query(inner.vertices)
+    covered = (distance < 0.045) & (jacket.cut[nearest] > 0.03)
+    assert covered.sum() > 1000
+    assert (inner.cut[covered] < 0).all()
+    front = (np.abs(inner.vertices[:, 0]) < 0.01) & (inner.vertices[:, 2] > 0.05)
+    assert (inner.cut[front] > 0).any()  # and is seen where the jacket is open

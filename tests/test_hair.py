@@ -4,7 +4,7 @@ import pytest
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import HAIRSTYLES, SEGMENTS
 from thermvision.generation.engines.phantom.hair import HAIR_STYLES, GrownHair, grow_hair, hair_strands, hair_style
-from thermvision.generation.engines.phantom.hair_shell import make_shell
+from thermvision.generation.engines.phantom.hair_shell import make_shell, over_ears
 from thermvision.generation.engines.phantom.hairline import Hairline, draw_hairline, scalp_temperature
 from thermvision.generation.engines.phantom.identity import HAIRSTYLES_BY_GENDER, make_head
 from thermvision.generation.engines.phantom.layers import Head
@@ -140,3 +140,17 @@ def test_scalp_changes_only_inside_the_hairline(head: Head, hairline: Hairline) 
         assert np.array_equal(scalp.temperature[outside], skin.temperature[outside])
         crown = hairline.inside > 0.04
         assert scalp.temperature[crown].mean() < skin.temperature[crown].mean()
+
+
+def test_loose_hair_passes_outside_the_ears() -> None:
+    head = make_head(Subject("a", 2, "female", 4))
+    ear = head.rest[(head.topology.ear > 0.5) & (head.topology.canonical[:, 0] > 0)]
+    tip = ear[ear[:, 0].argmax()]
+    down = np.linspace(0.08, -0.08, 17)[:, None] * [0, 1.0, 0]
+    strand = (tip * [0, 1, 1] + [tip[0] - 0.012, 0, 0] + down)[None]
+    passed = over_ears(head, strand)
+    assert passed[0, 8, 0] > tip[0]  # beside the ear's tip
+    np.testing.assert_array_equal(passed[0, [0, -1]], strand[0, [0, -1]])  # and nowhere else
+    np.testing.assert_array_equal(passed[..., 1:], strand[..., 1:])
+    mirrored = over_ears(head, strand * [-1, 1, 1])
+    assert mirrored[0, 8, 0] < -tip[0] + 0.004

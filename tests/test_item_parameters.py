@@ -285,3 +285,42 @@ def test_no_noise_at_all_is_allowed() -> None:
     made = still(netd_mk=0, fixed_pattern_mk=0)
     wall = segment(made) == WALL
     assert native(made)[wall].std() < native(still())[wall].std()
+
+
+# what people wear in clips
+
+WORN = ("glasses", "mask", "headwear")
+
+
+def settled_clip(item: int, **given: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(seed_sequence(5, 1, "recipe", 2 * item + 1))
+    return settle(SHORN, given, rng)
+
+
+def test_the_share_of_clips_with_accessories() -> None:
+    drawn = [settled_clip(k, accessories=0.15) for k in range(600)]
+    wearing = [d for d in drawn if any(d.get(name, "none") != "none" for name in WORN)]
+    assert 0.11 < len(wearing) / len(drawn) < 0.19
+    assert {d[name] for d in wearing for name in WORN} == {"none", "glasses", "mask", "cap", "beanie"}
+    assert not any(set(WORN) & set(settled_clip(k, accessories=0)) for k in range(50))
+    assert all(set(WORN) <= set(settled_clip(k, accessories=1)) for k in range(50))
+
+
+def test_accessories_move_no_other_draw_and_yield_to_what_is_given() -> None:
+    bare, worn = settled_clip(3, ambient=[18, 30]), settled_clip(3, ambient=[18, 30], accessories=1)
+    assert bare == {name: value for name, value in worn.items() if name not in WORN}
+    chosen = {settled_clip(k, accessories=1, mask="none")["mask"] for k in range(40)}
+    assert chosen == {"none"}
+    for wrong in (-0.1, 1.5, "all", True):
+        with pytest.raises(UsageError, match="accessories is"):
+            settled_clip(0, accessories=wrong)
+
+
+def test_a_clip_shows_what_it_says_is_worn() -> None:
+    item = next(k for k in range(40) if settled_clip(k, accessories=1)["glasses"] == "glasses")
+    made = ENGINE.render(
+        ClipSpec("c", SHORN, "phantom", "head_pose", item, 2, 30.0, 64, 1, {"accessories": 1, "yaw": 0, "pitch": 0})
+    )
+    assert made.attributes["glasses"] == "glasses"
+    assert made.radiometry is not None
+    assert (made.radiometry.truth["segmentation"] == SEGMENTS.index("glasses")).sum() > 20

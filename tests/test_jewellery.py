@@ -19,7 +19,7 @@ def head(request: pytest.FixtureRequest) -> Head:
 
 def worn(head: Head, seed: int = 0) -> list[Layer]:
     skin = skin_temperature(head, np.random.default_rng(1), np.random.default_rng(2), 22.0)
-    return make_jewellery(head, skin, 22.0, True, np.random.default_rng(seed))
+    return make_jewellery(head, skin, 22.0, True, np.random.default_rng(seed))[0]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -44,7 +44,7 @@ def test_hair_over_the_ears_hides_earrings_only(head: Head, monkeypatch: pytest.
     monkeypatch.setattr(jewellery, "_EARRINGS", ALL)
     monkeypatch.setattr(jewellery, "_NECKLACE", ALL)
     skin = skin_temperature(head, np.random.default_rng(1), np.random.default_rng(2), 22.0)
-    free, covered = (make_jewellery(head, skin, 22.0, e, np.random.default_rng(3)) for e in (True, False))
+    free, covered = (make_jewellery(head, skin, 22.0, e, np.random.default_rng(3))[0] for e in (True, False))
     assert len(covered) < len(free)
     for kept, same in zip(covered, free[-len(covered) :], strict=True):
         assert np.array_equal(kept.vertices, same.vertices)
@@ -69,5 +69,14 @@ def test_most_pictures_show_none_and_women_wear_more() -> None:
         head = make_head(Subject("a", 2, gender, 4))
         skin = skin_temperature(head, np.random.default_rng(1), np.random.default_rng(2), 22.0)
         made = [make_jewellery(head, skin, 22.0, True, np.random.default_rng(seed)) for seed in range(30)]
-        counts[gender] = sum(bool(layers) for layers in made)
+        counts[gender] = sum(bool(layers) for layers, _ in made)
+        assert all(bool(layers) == (name != "none") for layers, name in made)
     assert 0 < counts["male"] < counts["female"] < 30
+
+
+@pytest.mark.parametrize(("wanted", "parts"), [("none", 0), ("earrings", 2), ("necklace", 1), ("both", 3)])
+def test_what_is_wanted_is_worn_and_said(head: Head, wanted: str, parts: int) -> None:
+    skin = skin_temperature(head, np.random.default_rng(1), np.random.default_rng(2), 22.0)
+    layers, name = make_jewellery(head, skin, 22.0, False, np.random.default_rng(0), wanted)
+    assert name == wanted
+    assert parts <= len(layers) <= 2 * parts  # a drop has a hook, a chain may have a pendant

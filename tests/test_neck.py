@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from thermvision.annotations.pose import rotation_from_pose
 from thermvision.generation.engines.phantom.identity import make_head
 from thermvision.generation.engines.phantom.layers import Head
-from thermvision.generation.engines.phantom.neck import bend, facing, make_neck, neck_pose
+from thermvision.generation.engines.phantom.neck import bend, facing, make_neck, neck_pose, seen_pose
 from thermvision.generation.specs import Subject
 
 angle = st.floats(-75, 75)
@@ -85,3 +85,16 @@ def test_facing_is_the_cosine_of_the_turned_normal() -> None:
     ray = eye - posed
     expected = np.abs((turned * ray).sum(1)) / np.linalg.norm(ray, axis=1)
     np.testing.assert_allclose(facing(posed, HEAD.rest_normals, weights, pose, eye), expected, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-180, 180), angle, st.floats(-1, 1))
+def test_a_turn_is_rigid(turn: float, yaw: float, breath: float) -> None:
+    neck = make_neck(HEAD)
+    points = HEAD.rest[::50]
+    weights = neck.weights(points)
+    pose = np.array([yaw, -8.0, 5.0])
+    before, after = (bend(points, weights, neck_pose(neck, pose, breath, t)) for t in (0.0, turn))
+    R = rotation_from_pose([turn, 0, 0])
+    np.testing.assert_allclose(after, (before - neck.pivot) @ R.T + neck.pivot, atol=1e-12)
+    np.testing.assert_allclose(rotation_from_pose(seen_pose(pose, turn)), R @ rotation_from_pose(pose), atol=1e-9)

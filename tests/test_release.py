@@ -7,7 +7,7 @@ from datasets import load_dataset
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.curation import release, verify
-from thermvision.curation.pack import Shard, shard_path, write_shard
+from thermvision.curation.pack import Shard, complete, shard_path, write_shard
 
 ZEROS = "0" * 64
 
@@ -87,6 +87,23 @@ def test_a_shard_of_another_schema_is_found(wave_release, tmp_path):
     shard = release.read_release(root).shards[0]
     pq.write_table(pa.table({"x": [1]}), root / shard.path)
     assert "schema" in codes(root)
+
+
+def test_a_shard_older_than_a_column_is_whole_and_reads_as_null(wave_release, tmp_path):
+    import pyarrow.parquet as pq
+
+    root = copy(wave_release, tmp_path)
+    shard = next(s for s in release.read_release(root).shards if s.config == "frames")
+    table = pq.read_table(root / shard.path, partitioning=None)
+    older = table.drop_columns(["jewellery"])
+    pq.write_table(older, root / shard.path)
+    assert "schema" not in codes(root)
+    assert complete(older, table.schema)["jewellery"].null_count == len(table)
+    assert complete(older, table.schema).schema.equals(table.schema)
+    pq.write_table(table.drop_columns(["glasses"]), root / shard.path)
+    assert "schema" in codes(root)
+    with pytest.raises(ValueError, match="names"):
+        complete(table.drop_columns(["glasses"]), table.schema)
 
 
 def test_a_folder_that_is_no_release_says_what_to_type(tmp_path):

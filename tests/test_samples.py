@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thermvision.annotations.errors import DamagedInputError
+from thermvision.annotations.palettes import apply_palette
 from thermvision.curation.release import read_release
-from thermvision.dataset_card import samples
+from thermvision.dataset_card import samples, sheet
 
 
 def rows_of(subjects: list[int]) -> list[samples.Row]:
@@ -117,3 +119,20 @@ def test_broken_shards_and_images_are_named(oval_release: Path, copied: Callable
     for data in (None, b"", b"no image"):
         with pytest.raises(DamagedInputError, match="image of P_1 does not decode"):
             samples.still_gray({"image": {"bytes": data}, "image_id": "P_1"})
+
+
+def test_frames_are_shown_in_the_palette_their_recipe_recorded() -> None:
+    gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+    def row(**parameters: str) -> dict[str, str]:
+        return {"provenance": json.dumps({"resolved": {"parameters": parameters}})}
+
+    hot = row(palette="iron", polarity="black-hot")
+    assert np.array_equal(samples.coloured(row(palette="iron"), gray), apply_palette(gray, "iron"))
+    assert np.array_equal(samples.coloured(hot, 255 - gray), apply_palette(gray, "iron"))  # warm is warm
+    assert (samples.coloured(row(palette="black-hot"), gray)[..., 0] == 255 - gray).all()
+    for plain in (row(palette="white-hot"), row(palette="new"), {"provenance": "[]"}, {}):
+        assert samples.coloured(plain, gray) is gray
+        assert not samples.is_black_hot(plain)
+    assert samples.is_black_hot(hot)
+    assert "black-hot items darker" in sheet.gray_note(True)

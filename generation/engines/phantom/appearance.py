@@ -54,6 +54,8 @@ class Appearance:
 def resolve_attributes(head: Head, attributes: Mapping[str, str | None]) -> dict[str, str]:
     """A value for every attribute: the given ones; else hairstyle and beard of the identity and no accessory.
 
+    Jewellery that is not given is drawn by `dress`.
+
     Raises:
         UsageError: an attribute or value does not exist, or does not suit the identity.
     """
@@ -114,7 +116,10 @@ def dress(
     grown = _grown(head, path, chosen["hairstyle"], _HAIR if pinned else _ITEMS_HAIR + item)
 
     layers = make_garment(head, bare, ambient, rng("garment", item))
-    layers += make_jewellery(head, bare, ambient, not (style and style.parted), rng("jewellery", item))
+    wanted = chosen["jewellery"] if {**head.traits, **attributes}.get("jewellery") is not None else None
+    free = not (style and style.parted)
+    metal, chosen["jewellery"] = make_jewellery(head, bare, ambient, free, rng("jewellery", item), wanted)
+    layers += metal
     if chosen["glasses"] == "glasses":
         layers += make_glasses(head, bare, ambient, rng("accessories", item))
     if chosen["mask"] == "mask":

@@ -7,7 +7,7 @@ exact as within one head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from thermvision.generation.engines.phantom.landmarks import View
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
 from thermvision.generation.engines.phantom.parameters import (
     DEFAULT_LIMITS,
+    PERSON_PARAMETERS,
     SCENE_PARAMETERS,
     draw_still_parameters,
     fill_ranges,
@@ -55,6 +56,8 @@ _FEWEST_IN_VIEW = 14  # landmarks that nothing but the face itself hides: below,
 _THINNING = 0.9  # metres: twice as far, half as many hairs of twice the width
 _NOBODY = -1
 _LARGE_YAW_SHARE, _SITTING_SHARE = 0.3, 0.25
+_TURN, _MOST_TURNED, _ANY_TURN_SHARE = 20.0, 45.0, 0.1  # degrees: most people face the camera, some any way
+_EQUALISED = 0.1, 0.45  # of the gain: with more, faces are white, since they have few of a scene's pixels
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,8 @@ def render_crowd(spec: SceneSpec) -> Crowd:
         UsageError: a parameter or a distance is not allowed.
     """
     _check(spec)
-    placing, furnishing, noise, device, ranges = (np.random.default_rng(s) for s in _seed(spec).spawn(5))
-    given = fill_ranges(spec.parameters, ranges)
+    placing, furnishing, noise, device, ranges, tone = (np.random.default_rng(s) for s in _seed(spec).spawn(6))
+    given = fill_ranges({k: v for k, v in spec.parameters.items() if k not in PERSON_PARAMETERS}, ranges)
     changes = {name: given.get(name) for name in ("netd_mk", "fixed_pattern_mk", "mtf_px")}
     camera = configured_camera(given.get("preset", "vga-17"), changes, int(device.integers(SERIALS)))
     frame = scene_frame(spec.width, spec.height, camera)
@@ -190,15 +193,17 @@ def render_crowd(spec: SceneSpec) -> Crowd:
     sensor = Sensor(camera, frame.window, frame.focal / camera.focal_length_px, noise)
     celsius = enlarge(from_centikelvin(sensor.expose(canvas.pixels(), 0.0)), max(spec.width, spec.height))
     left, top = frame.margin
-    gain = GainControl(given.get("agc", "plateau"), tuple(given.get("agc_limits", DEFAULT_LIMITS)))
+    limits, equalised = tuple(given.get("agc_limits", DEFAULT_LIMITS)), float(tone.uniform(*_EQUALISED))
+    gain = GainControl(given.get("agc", "plateau"), limits, equalised=equalised)
     gray = gain(np.ascontiguousarray(celsius[top : top + spec.height, left : left + spec.width]))
     if given.get("polarity") == "black-hot":
         gray = flip_polarity(gray)
     resolved = {
         "ambient": ambient,
-        "parameters": given,
+        "parameters": {**given, **_each(spec.parameters)},
         "camera": camera.as_dict(),
         "camera_height": height,
+        "equalised": equalised,
         "window": frame.window,
         "focal": frame.focal,
         "samples": SAMPLES,
@@ -208,6 +213,11 @@ def render_crowd(spec: SceneSpec) -> Crowd:
     count = len(listed)
     faces = tuple(replace(found, face_count=count) for _, found in listed)
     return Crowd(gray, tuple(subject for subject, _ in listed), faces, resolved)
+
+
+def _each(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What everybody in a scene draws by themselves."""
+    return {name: given[name] for name in given if name in PERSON_PARAMETERS}
 
 
 def _check(spec: SceneSpec) -> None:
@@ -288,7 +298,9 @@ def _draw_person(
     rng = np.random.default_rng(seed_sequence(subject.seed, subject.index, "scene", ITEM + spec.item))
     category = "head_poses" if rng.random() < _LARGE_YAW_SHARE else "mix"
     recipe = np.random.default_rng(seed_sequence(subject.seed, subject.index, "recipe", ITEM + spec.item))
-    chosen = draw_still_parameters(subject, category, settle(subject, {"ambient": ambient}, recipe), rng)
+    given = {"ambient": ambient, **_each(spec.parameters)}
+    chosen = draw_still_parameters(subject, category, settle(subject, given, recipe), rng)
+    turn = chosen.turn if "turn" in given else _draw_turn(recipe)
     appearance = _clothe(head, subject, chosen.attributes, ambient, spec, place, rng)
     centre = np.array([0.0, head.landmarks[8, 1] + 0.06, head.landmarks[[27, 30, 8], 2].mean()])
     view = View(centre + np.array([-place.x, -place.y, place.distance]), frame.focal, frame.window)
@@ -296,10 +308,16 @@ def _draw_person(
     weights = expression_weights(chosen.expression) * expression_style(subject)
     weights = np.where(BLINK, weights, np.clip(weights, 0, 1))
     pose = np.array([chosen.yaw, chosen.pitch, chosen.roll])
-    seen = scene.render(pose, weights, chosen.breath)
+    seen = scene.render(pose, weights, chosen.breath, turn)
     canvas.add_person(seen, number, float(band_radiance(ambient)))
-    face = annotate(scene, seen, pose, chosen.expression, max(frame.width, frame.height))
+    face = annotate(scene, seen, chosen.expression, max(frame.width, frame.height))
     return face, np.asarray(view.eye[2] - seen.landmarks_3d[:, 2])
+
+
+def _draw_turn(rng: np.random.Generator) -> float:
+    """Degrees by which somebody's body turns from the camera."""
+    any_way, some, share = rng.uniform(-180, 180), rng.normal(0, _TURN), rng.random()
+    return float(any_way if share < _ANY_TURN_SHARE else np.clip(some, -_MOST_TURNED, _MOST_TURNED))
 
 
 def _clothe(
@@ -314,8 +332,8 @@ def _clothe(
     """`dress`, with a body beneath the bust, an even background, and no more hairs than the distance can show."""
     appearance = dress(head, subject, attributes, ambient, ITEM + spec.item, ambient_shift(ambient))
     worn = [upper_garment(layer, head) if layer.label == CLOTH else layer for layer in appearance.layers]
-    warmth = [float(np.mean(layer.temperature)) for layer in worn if layer.label == CLOTH]
-    body = make_body(head, place.sitting, warmth[0] if warmth else ambient + 6, ambient, rng)
+    cloth = [layer for layer in appearance.layers if layer.label == CLOTH]
+    body = make_body(head, cloth, place.sitting, ambient, rng)
     every = max(1, round(place.distance / _THINNING))
     hair = [_thinned(strands, every) for strands in appearance.hair]
     return replace(appearance, layers=[*worn, *body], hair=hair, background=lambda shape: np.full(shape, ambient))
@@ -333,7 +351,10 @@ def _thinned(strands: Strands, every: int) -> Strands:
 def _in_frame(
     face: FrameAnnotation, depth: Floats, canvas: _Canvas, number: int, frame: Frame
 ) -> FrameAnnotation | None:
-    """The face in coordinates of the cut frame, states with regard to everybody else; None when too little is seen."""
+    """The face in coordinates of the cut frame, states with regard to everybody else.
+
+    None when too little is seen of it or it looks away.
+    """
     assert face.landmarks is not None
     assert face.landmark_state is not None
     square, states = face.landmarks.astype(np.float64), face.landmark_state.copy()
@@ -348,7 +369,7 @@ def _in_frame(
     size = np.array([frame.width, frame.height])
     inside = ((landmarks >= 0) & (landmarks < size)).all(1)
     states[~inside] = OUTSIDE
-    if (free & inside).sum() < _FEWEST_IN_VIEW:
+    if not face.face_count or (free & inside).sum() < _FEWEST_IN_VIEW:
         return None
     low = np.clip(face.bbox[:2] - margin, 0, size)
     high = np.clip(face.bbox[:2] + face.bbox[2:] - margin, 0, size)

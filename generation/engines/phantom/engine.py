@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import MissingDependencyError, UsageError
+from thermvision.annotations.pose import rotation_from_pose
 from thermvision.annotations.radiometry import (
     GainControl,
     band_radiance,
@@ -55,6 +56,7 @@ PORTRAIT_SIZE = 512  # pixels of the frame that `PORTRAIT_WINDOW` sensor pixels 
 _SMALLEST_WINDOW, _SMALLEST_SIZE, _LARGEST_SIZE = 24, 32, 2048
 _CROP_FROM = 0.70  # metres from which on a portrait shows the head and not what a fixed window sees
 _SMALLEST_CROP = 12  # sensor pixels
+_TO_CAMERA_AXES = np.diag([1.0, -1.0, -1.0])  # from x right, y up, z toward the camera
 _BELOW_MIDDLE = 0.020  # metres of the view's centre under the middle between crown and chin: shoulders show
 # numba's threading layer aborts the process when two Python threads enter compiled code at once
 _LOCK = threading.Lock()
@@ -117,7 +119,7 @@ class PhantomEngine:
     The same spec gives the same pixels on one platform and lock file, whatever the number of threads.
     """
 
-    engine_id = "phantom@1.1"
+    engine_id = "phantom@1.2"
     licence = "cc-by-4.0"
 
     def check(self, subject: Subject, product: str) -> str | None:
@@ -348,11 +350,11 @@ def _film(
             # a still is taken when the cooling has come to its end
             share = stress_share(i / fps, chosen.stress_seconds) if isinstance(spec, ClipSpec) else 1.0
             scene.appearance = replace(worn, skin=cooled(worn.skin, nose, chosen.stress * share))
-        seen = scene.render(motion.head_pose[i], motion.weights[i], float(motion.breath[i]))
+        seen = scene.render(motion.head_pose[i], motion.weights[i], float(motion.breath[i]), chosen.turn)
         radiance = seen.radiance if air.clear else _through(air, seen, wall)
         native = sensor.expose(radiance, i / fps)
         frames[i] = gain(enlarge(from_centikelvin(native), spec.size))
-        annotations.append(annotate(scene, seen, motion.head_pose[i], motion.expression[i], spec.size))
+        annotations.append(annotate(scene, seen, motion.expression[i], spec.size))
         if radiometric_every and i % radiometric_every == 0:
             kept.append(i)
             counts.append(native)
@@ -365,7 +367,12 @@ def _film(
         return _Take(frames, annotations, None)
     stacked = {name: np.stack([row[name] for row in truth]) for name in truth[0]}
     radiometry = Radiometry(
-        np.array(kept, np.int32), np.stack(counts), sensor_to_frame(window, spec.size), chosen.ambient, stacked
+        np.array(kept, np.int32),
+        np.stack(counts),
+        sensor_to_frame(window, spec.size),
+        chosen.ambient,
+        stacked,
+        scene.view.matrix(spec.size),
     )
     return _Take(frames, annotations, radiometry)
 
@@ -391,6 +398,8 @@ def _truth(scene: Scene, seen: Observation, weights: NDArray[np.float64]) -> dic
         "skin_bbox": skin_box.astype(np.float32),
         "head_bbox": head_box.astype(np.float32),
         "landmarks_3d": scene.view.camera_axes(seen.landmarks_3d).astype(np.float32),
+        "head_rotation": (_TO_CAMERA_AXES @ rotation_from_pose(seen.head_pose)).astype(np.float32),
+        "head_translation": scene.view.camera_axes(scene.neck.pivot).astype(np.float32),
         "expression_weights": weights.astype(np.float32),
         "region_temperatures": region_temperatures(scene, seen),
     }

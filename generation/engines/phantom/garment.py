@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom.anatomy import anatomy
@@ -21,6 +22,10 @@ _ROUNDING = 0.014  # metres, softness of the corner between collar and chest
 _OFFSET, _COLLAR = 0.009, 0.0035  # metres off the skin; what the collar adds
 _OVER = 0.007  # metres that a second garment lies over the first
 _DEEPEST = 0.004  # metres a fold may sink: below, skin would come through
+_TUCK, _BESIDE = (
+    0.016,
+    0.050,
+)  # metres that a garment reaches under a jacket; within which the jacket is the one over it
 _HIGHEST = 0.040  # metres below the chin that no neckline passes
 # metres: how far the trunk is carried on below the head's mesh, and the bend of a shoulder into its arm
 _TRUNK, _SHOULDER = 0.55, 0.045
@@ -100,8 +105,17 @@ def make_garment(head: Head, skin: SkinTemperature, ambient: float, rng: np.rand
         outer = _lifted(head, opening, _OFFSET + _OVER)
         warmth = ambient + (skin.base - ambient) * insulation * float(rng.uniform(0.62, 0.9))
         jacket = _sewn(head, outer, opening, FABRICS[1 + int(rng.integers(2))], (0.0, False), warmth, rng)
-        layers += [jacket, *lapels(jacket, path, away, rng)]
+        layers = [_under(garment, jacket), jacket, *lapels(jacket, path, away, rng)]
     return layers
+
+
+def _under(garment: Layer, jacket: Layer) -> Layer:
+    """A garment that ends where the jacket over it closes: its folds would come through."""
+    assert garment.cut is not None
+    assert jacket.cut is not None
+    distance, nearest = cKDTree(jacket.vertices).query(garment.vertices, distance_upper_bound=_BESIDE)
+    covered = np.append(jacket.cut, -np.inf)[np.asarray(nearest)]
+    return replace(garment, cut=np.where(np.isfinite(distance), np.minimum(garment.cut, _TUCK - covered), garment.cut))
 
 
 def _lifted(head: Head, cut: Floats, offset: float) -> Floats:
@@ -143,8 +157,8 @@ def _sewn(
     # cloth hangs: folds run down more than across, and from the shoulders to the middle
     hanging = C * np.array([1.0, 0.45, 1.0]) + 0.35 * np.abs(C[:, :1]) * np.array([0.0, 1.0, 0.0])
     scale = 0.035 + 0.02 * fabric.stiff
-    deep = _ridges(random_field(rng, scale, 1, 14))(hanging) * 0.9 + 0.7 * random_field(rng, 0.05, 1, 12)(hanging)
-    crease = _ridges(random_field(rng, 0.022, 1, 14))(hanging)
+    deep = ridges(random_field(rng, scale, 1, 14))(hanging) * 0.9 + 0.7 * random_field(rng, 0.05, 1, 12)(hanging)
+    crease = ridges(random_field(rng, 0.022, 1, 14))(hanging)
     amount = float(rng.uniform(0.5, 1.6))
     away = smoothstep(cut, 0.004, 0.03)  # the hem is sewn flat
     relief = amount * (0.0026 * deep + 0.0012 * crease) * away + raised * hem
@@ -293,7 +307,7 @@ def _trunk(
     )
 
 
-def _ridges(field: Field) -> Field:
+def ridges(field: Field) -> Field:
     """Sharp crests where the field crosses zero, from 1 down to -1."""
 
     def ridged(points: Floats) -> Floats:

@@ -13,7 +13,15 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import SEGMENTS
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.fields import random_field, smoothstep
-from thermvision.generation.engines.phantom.hair_shell import Growth, Knot, face_keepout, make_shell, march, released
+from thermvision.generation.engines.phantom.hair_shell import (
+    Growth,
+    Knot,
+    face_keepout,
+    make_shell,
+    march,
+    over_ears,
+    released,
+)
 from thermvision.generation.engines.phantom.hairline import Hairline, crown, hair_level
 from thermvision.generation.engines.phantom.layers import Floats, Head, Strands
 from thermvision.generation.engines.phantom.scatter import scatter
@@ -226,6 +234,8 @@ def grow_hair(head: Head, hairline: Hairline, style: str, rng: np.random.Generat
         level = head.landmarks[8, 1] - kind.hem + rng.uniform(-0.015, 0.015)
         hem = level + rng.normal(0, 0.005, len(strands)) + 0.006 * random_field(rng, 0.015)(points)
         strands = _cut_at(strands, strands[..., 1] < hem[:, None])
+    if kind.parted or kind.framing:
+        strands = over_ears(head, strands)
     lock = 0.85 * random_field(rng, 0.010, 2)(points) + 0.55 * random_field(rng, 0.0032)(points)
     tone = rng.normal(0, 0.16, len(points))
     width = kind.half_width * rng.uniform(0.75, 1.15, len(points)) * (0.7 + 0.3 * rim)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter
 
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.fields import smoothstep
@@ -289,6 +289,36 @@ def _march(  # pragma: no cover - compiled
             out[s, k, 0], out[s, k, 1], out[s, k, 2] = x, y, z
             height[s, k] = above if same and below <= 0 else _sample(head, origin, x, y, z)[0]
     return out, height
+
+
+_EAR_CELL, _EAR_RIM = 0.002, 4  # metres; cells around an ear over which hair rises to pass it
+_EAR_GAP, _EAR_BED = 0.0015, 0.005  # metres between ear and hair, and of hair over it
+_EASING = (0.7, 0.4, 0.15)  # share of a point's rise that its 1st, 2nd and 3rd neighbour on the strand take
+
+
+def over_ears(head: Head, strands: Floats) -> Floats:
+    """Strands (n, k, 3) at rest that pass outside the ears: the shell they were grown on has none."""
+    result = strands.copy()
+    bed = _EAR_GAP + _EAR_BED * (np.arange(len(strands)) * 0.618034 % 1)[:, None]
+    for side in (-1, 1):
+        ear = head.rest[(head.topology.ear > 0.3) & (side * head.topology.canonical[:, 0] > 0)]
+        low = ear[:, 1:].min(0) - (_EAR_RIM + 2) * _EAR_CELL
+        shape = np.ceil((ear[:, 1:].max(0) - low) / _EAR_CELL).astype(int) + _EAR_RIM + 3
+        reach = np.zeros(tuple(shape))
+        np.maximum.at(reach, tuple(((ear[:, 1:] - low) / _EAR_CELL).astype(int).T), side * ear[:, 0])
+        reach = maximum_filter(reach, 2 * _EAR_RIM + 1)
+        at = ((strands[..., 1:] - low) / _EAR_CELL).astype(int)
+        beside = (at >= 0).all(-1) & (at < shape).all(-1) & (side * strands[..., 0] > 0)
+        at = np.where(beside[..., None], at, 0)
+        rise = np.where(beside, np.maximum(reach[at[..., 0], at[..., 1]] + bed - side * strands[..., 0], 0), 0)
+        rise[:, 0] = 0  # roots stay
+        eased = rise.copy()
+        for step, share in enumerate(_EASING, 1):
+            eased[:, step:] = np.maximum(eased[:, step:], share * rise[:, :-step])
+            eased[:, :-step] = np.maximum(eased[:, :-step], share * rise[:, step:])
+        eased[:, 0] = 0
+        result[..., 0] += side * eased
+    return result
 
 
 def face_keepout(head: Head, strands: Floats) -> NDArray[np.bool_]:

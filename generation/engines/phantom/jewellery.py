@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from thermvision.annotations.schema import SEGMENTS
+from thermvision.annotations.schema import JEWELLERY, SEGMENTS
 from thermvision.generation.engines.phantom.anatomy import anatomy
 from thermvision.generation.engines.phantom.lattice import clearance, sheet, tube
 from thermvision.generation.engines.phantom.layers import Floats, Head, Layer
 from thermvision.generation.engines.phantom.thermal import SkinTemperature
 
-JEWELLERY = SEGMENTS.index("jewellery")
+METAL = SEGMENTS.index("jewellery")
 METAL_EMISSIVITY = 0.2  # worn silver, gold and steel: 0.05 polished to 0.3 scratched and touched
 # share of subjects, female and male, who wear it in a picture
 _EARRINGS, _NECKLACE = {"female": 0.45, "male": 0.08}, {"female": 0.30, "male": 0.12}
@@ -21,24 +21,38 @@ _EARRING_KINDS, _SHARES = ("stud", "hoop", "drop"), (0.5, 0.3, 0.2)
 
 
 def make_jewellery(
-    head: Head, skin: SkinTemperature, ambient: float, ears_free: bool, rng: np.random.Generator
-) -> list[Layer]:
+    head: Head,
+    skin: SkinTemperature,
+    ambient: float,
+    ears_free: bool,
+    rng: np.random.Generator,
+    wanted: str | None = None,
+) -> tuple[list[Layer], str]:
     """Earrings, a necklace, both or, most often, nothing; how often depends on the subject's gender.
 
     Args:
         head: the identity at rest.
         skin: the metal on it is a little cooler. ambient: air temperature, °C.
         ears_free: False where hair hangs over the ears: earrings under it are not drawn.
+        rng: of the item.
+        wanted: of `JEWELLERY`, in place of what ``rng`` says.
+
+    Returns:
+        What to draw, and which of `JEWELLERY` it is.
     """
     present = rng.random(2)
     kind, number = str(rng.choice(_EARRING_KINDS, p=_SHARES)), rng.random(8)
     layers: list[Layer] = []
-    if ears_free and present[0] < _EARRINGS[head.gender]:
+    earrings = ears_free and present[0] < _EARRINGS[head.gender]
+    necklace = present[1] < _NECKLACE[head.gender]
+    if wanted is not None:
+        earrings, necklace = wanted in ("earrings", "both"), wanted in ("necklace", "both")
+    if earrings:
         for side in (-1, 1):
             layers += _earring(head, side, kind, number[:4], skin.base, ambient)
-    if present[1] < _NECKLACE[head.gender]:
+    if necklace:
         layers += _necklace(head, number[4:], skin.base - 1.5)
-    return layers
+    return layers, JEWELLERY[bool(earrings) + 2 * bool(necklace)]
 
 
 def _earring(head: Head, side: int, kind: str, number: Floats, warm: float, ambient: float) -> list[Layer]:
@@ -61,10 +75,10 @@ def _earring(head: Head, side: int, kind: str, number: Floats, warm: float, ambi
         # a hoop hangs in the plane of the cheek, a little open to the front
         ring[:, 2] = at[2] + radius * np.sin(turn) * 0.9
         ring[:, 0] += side * 0.35 * radius * np.abs(np.sin(turn))
-        return [tube(ring, wire, np.full(33, air), JEWELLERY, METAL_EMISSIVITY, "rigid", 7)]
+        return [tube(ring, wire, np.full(33, air), METAL, METAL_EMISSIVITY, "rigid", 7)]
     length, size = 0.012 + 0.024 * number[0], 0.0030 + 0.0040 * number[1]
     hook = at + np.linspace(0, 1, 6)[:, None] * [side * 0.003, -length, 0.001]
-    wire = tube(hook, 0.0006, np.full(6, air), JEWELLERY, METAL_EMISSIVITY, "rigid", 7)
+    wire = tube(hook, 0.0006, np.full(6, air), METAL, METAL_EMISSIVITY, "rigid", 7)
     return [wire, _ball(hook[-1] - [0, size, 0], size, air, 1.0 + 0.8 * number[2])]
 
 
@@ -74,7 +88,7 @@ def _ball(centre: Floats, radius: float, temperature: float, tall: float = 1.0) 
     flat = np.sin(polar)
     lattice = np.stack([flat * np.cos(around), tall * np.cos(polar) + 0 * around, flat * np.sin(around)], -1)
     lattice = centre + radius * lattice
-    return sheet(lattice, np.full(lattice.shape[:2], temperature), JEWELLERY, METAL_EMISSIVITY, "rigid")
+    return sheet(lattice, np.full(lattice.shape[:2], temperature), METAL, METAL_EMISSIVITY, "rigid")
 
 
 def _necklace(head: Head, number: Floats, temperature: float) -> list[Layer]:
@@ -102,7 +116,7 @@ def _necklace(head: Head, number: Floats, temperature: float) -> list[Layer]:
     line = lift(line, radius + 0.0006)
     # links: the chain is thick and thin in turn
     links = radius * (1 + 0.35 * np.cos(np.arange(161) * np.pi))
-    chain = tube(line, links, np.full(161, temperature), JEWELLERY, METAL_EMISSIVITY, "skin", 7)
+    chain = tube(line, links, np.full(161, temperature), METAL, METAL_EMISSIVITY, "skin", 7)
     chain = replace(chain, anchor=np.repeat(line - [0, 0.004, 0], 7, axis=0))
     if number[3] > 0.5:
         return [chain]

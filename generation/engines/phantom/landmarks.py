@@ -20,6 +20,7 @@ TOLERANCE = 0.006  # metres a landmark may lie behind what is seen
 CLOSE_ON = 0.001  # metres by which an object covers the skin it lies on
 _SOFTNESS = 0.0015  # of the window's width, about half a millimetre
 _GAIN = 0.015  # of the window's width: how much further out the outline must lie for the point to be wholly on it
+_TURNED_AWAY = 90.0, 110.0  # degrees of yaw between which the visible outline ceases to be that of the face
 _INNER_SHARE = 0.30  # the outline of the cheek is looked for no nearer to the midline than this share of the landmark
 
 
@@ -46,6 +47,11 @@ class View:
         depth = -centred[..., 2:]
         uv: Floats = self.window / 2 + self.focal * centred[..., :2] * np.array([1.0, -1.0]) / depth
         return uv
+
+    def matrix(self, size: int) -> Floats:
+        """(3, 3) camera axes to homogeneous coordinates of a frame of ``size`` pixels."""
+        focal = self.focal * size / self.window
+        return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
 
     def camera_axes(self, points: Floats) -> Floats:
         """World points (..., 3) in camera axes: x right, y down, z along the optical axis, metres from the lens."""
@@ -107,7 +113,8 @@ def outline_landmarks(
     Args:
         surface: (n, 3) posed head.
         landmarks: (68, 3) posed anatomical points.
-        head_pose: (3,) yaw, pitch, roll in degrees.
+        head_pose: (3,) yaw, pitch, roll in degrees against the camera; beyond 90 degrees of yaw the jaw goes back to
+            the anatomical points.
         view: the camera.
 
     Returns:
@@ -117,6 +124,8 @@ def outline_landmarks(
     marked, outline = landmarks.copy(), landmarks.copy()
     up = rotation_from_pose(head_pose)[:2, 1]
     lateral = np.array([up[1], up[0]]) / np.hypot(*up)  # across the head in the image, to image right, y down
+    away, gone = _TURNED_AWAY
+    facing = float(np.clip((gone - abs(head_pose[0])) / (gone - away), 0, 1))
     for k, line in zip(_SLIDING, _parallels(), strict=True):
         outward = lateral if k > CHIN else -lateral  # landmarks 9..16 are on the subject's left, image right
         points = np.concatenate([landmarks[k : k + 1], line.points(surface)])
@@ -124,8 +133,9 @@ def outline_landmarks(
         # a soft maximum: the point glides where a hard one would jump between two bulges of the cheek
         share = np.exp((reach - reach.max()) / (_SOFTNESS * view.window))
         gain = np.clip((reach.max() - reach[0]) / (_GAIN * view.window), 0, 1)
-        outline[k] = share @ points / share.sum()
-        marked[k] += gain * gain * (3 - 2 * gain) * (outline[k] - landmarks[k])
+        slid = share @ points / share.sum()
+        outline[k] = slid if facing == 1 else landmarks[k] + facing * (slid - landmarks[k])
+        marked[k] += facing * gain * gain * (3 - 2 * gain) * (slid - landmarks[k])
     return marked, outline
 
 

@@ -21,8 +21,7 @@ class HeadTopology:
     """The identity-free head: mesh, landmark rows and the canonical shape.
 
     Attributes:
-        raw_vertices: (V, 3) the hm08 base mesh before any target, decimetres.
-        kept: (n0,) indices of the kept vertices into ``raw_vertices``.
+        kept: (n0,) indices of the kept vertices into the hm08 base mesh.
         subdivision: sparse (n, n0): rest vertices = subdivision @ raw[kept] * 0.1.
         triangles: (T, 3) int32.
         label: (n,) uint8 index into `annotations.schema.SEGMENTS`.
@@ -32,7 +31,6 @@ class HeadTopology:
         ear: (n,) 0..1, how much a vertex belongs to an ear.
     """
 
-    raw_vertices: Floats
     kept: NDArray[np.int64]
     subdivision: Any
     triangles: NDArray[np.int32]

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from thermvision.annotations.pose import rotation_from_pose
+from thermvision.annotations.pose import pose_from_rotation, rotation_from_pose
 from thermvision.generation.engines.phantom.layers import Floats, Head
 
 _STEPS = 64  # rotations between none and full; a point takes the linear mean of its two neighbours
@@ -66,26 +66,40 @@ def make_neck(head: Head) -> Neck:
 
 @dataclass(frozen=True, eq=False)
 class NeckPose:
-    """One head pose of one neck: rotations (65, 3, 3) from none to full, pivot, and the shoulders' rise."""
+    """One head pose of one neck: rotations (65, 3, 3) of shoulders to skull, pivot, and the shoulders' rise."""
 
     rotations: Floats
     pivot: Floats
     rise: float
 
 
-def neck_pose(neck: Neck, head_pose: NDArray[np.float64], breath: float = 0.0) -> NeckPose:
+def seen_pose(head_pose: NDArray[np.float64], turn: float) -> NDArray[np.float64]:
+    """Yaw, pitch, roll (3,) against the camera of a head posed on a body that is turned by ``turn`` degrees.
+
+    >>> seen_pose(np.array([20.0, 0.0, 0.0]), 90.0).round(6).tolist()
+    [110.0, 0.0, 0.0]
+    """
+    if not turn:
+        return head_pose
+    return pose_from_rotation(rotation_from_pose((turn, 0, 0)) @ rotation_from_pose(head_pose))
+
+
+def neck_pose(neck: Neck, head_pose: NDArray[np.float64], breath: float = 0.0, turn: float = 0.0) -> NeckPose:
     """The pose of a frame.
 
     Args:
         neck: from `make_neck`.
         head_pose: (3,) yaw, pitch, roll in degrees, see `thermvision.annotations.pose`.
         breath: -1 (exhaled) .. 1 (inhaled); shoulders rise by 1 mm.
+        turn: degrees by which the whole person turns about the upright axis through the pivot, after the neck bends.
     """
     full = rotation_from_pose(head_pose)
     axis = cv2.Rodrigues(full)[0].ravel()
     share = np.arange(_STEPS + 1) / _STEPS
     rotations = np.stack([cv2.Rodrigues(axis * s)[0] for s in share])
     rotations[-1] = full
+    if turn:
+        rotations = rotation_from_pose((turn, 0, 0)) @ rotations
     return NeckPose(rotations, neck.pivot, _BREATH_RISE * breath)
 
 
@@ -103,7 +117,12 @@ def _turned(x: Any, y: Any, z: Any, w: Any, rotations: Any) -> Any:  # pragma: n
             r[2, 0] * x + r[2, 1] * y + r[2, 2] * z,
         )
     if w <= 0.0:
-        return x, y, z
+        r = rotations[0]
+        return (
+            r[0, 0] * x + r[0, 1] * y + r[0, 2] * z,
+            r[1, 0] * x + r[1, 1] * y + r[1, 2] * z,
+            r[2, 0] * x + r[2, 1] * y + r[2, 2] * z,
+        )
     k = min(int(w * steps), steps - 1)
     f = w * steps - k
     g = 1.0 - f

@@ -20,6 +20,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "yaw": (-90, 90),
     "pitch": (-45, 45),
     "roll": (-45, 45),
+    "turn": (-180, 180),  # degrees of the whole person about the upright axis
     "breath": (-1, 1),
     "distance": (0.4, 6),  # metres
     "zoom": (0.5, 4),
@@ -49,19 +50,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 # Those that a scene with several people takes.
 SCENE_PARAMETERS = (
-    "ambient", "preset", "netd_mk", "fixed_pattern_mk", "mtf_px", "agc", "agc_limits", "polarity", "palette",
+    "ambient", "preset", "netd_mk", "fixed_pattern_mk", "mtf_px", "agc", "agc_limits", "polarity", "palette", "turn",
 )  # fmt: skip
+PERSON_PARAMETERS = ("turn",)  # of which everybody in it draws their own
 # One draw each from the item's stream "recipe", by place: append only.
 _DRAWN = (
     "hairstyle", "distance", "zoom", "ambient", "shift_x", "shift_y", "fog", "smoke", "smoke_excess", "heat_sources",
     "session", "stress", "stress_seconds", "breathing_rate", "netd_mk", "fixed_pattern_mk", "mtf_px", "emissivity",
-    "preset", "agc", "polarity", "palette", "yaw", "pitch", "roll", "breath",
+    "preset", "agc", "polarity", "palette", "yaw", "pitch", "roll", "breath", "wears", "worn",
+    "turn",
 )  # fmt: skip
 # How an item is framed when nothing says otherwise: no two items of a person alike.
 FRAMING: dict[str, list[float]] = {"distance": [0.56, 0.68], "zoom": [1.16, 1.42]}
 PORTRAIT_ZOOM = 1.3  # 7.5 mm times this: the head of a 62 cm portrait fills the window
 DEFAULT_LIMITS = (18.0, 37.0)  # °C, of the "fixed" gain
-# what people wear in a still of facial accessories, with how often
+# what people wear in a still of facial accessories or in a clip with some, with how often
 _WORN: tuple[tuple[float, dict[str, str]], ...] = (
     (0.36, {"glasses": "glasses"}),
     (0.20, {"mask": "mask"}),
@@ -73,7 +76,7 @@ _WORN: tuple[tuple[float, dict[str, str]], ...] = (
     (0.02, {"mask": "mask", "headwear": "beanie"}),
     (0.02, {"mask": "mask", "headwear": "cap"}),
 )
-NAMES = (*RANGES, "expression", *ATTRIBUTES, *CHOICES, "agc_limits", "pin_hairstyle")
+NAMES = (*RANGES, "expression", *ATTRIBUTES, *CHOICES, "agc_limits", "pin_hairstyle", "accessories")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Parameters:
 
     Attributes:
         yaw, pitch, roll: degrees (stills; a clip moves, and fixes an axis only where its spec gives a value).
+        turn: degrees by which the whole person turns about the upright axis after the neck has bent: the true pose is
+            that of the head on its neck and this together.
         expression: of `EXPRESSIONS`.
         breath: -1 (inhaled) .. 1 (exhaled), of a still.
         distance: metres from lens to face.
@@ -132,6 +137,7 @@ class Parameters:
     stress_seconds: float = 20.0
     breathing_rate: float | None = None
     pin_hairstyle: bool = False
+    turn: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -174,6 +180,8 @@ def findings_of(given: Mapping[str, Any]) -> list[str]:
         elif not isinstance(value, str) and (unknown := [v for v in value if v not in allowed]):
             findings.append(f"{name} lists {unknown[0]!r}; allowed: {', '.join(allowed)}")
     findings += _limit_findings(given)
+    if not _is_number(given.get("accessories", 0), 0, 1):
+        findings.append(f"accessories is {given['accessories']!r}; allowed: the share of items that wear any, 0..1")
     if not isinstance(given.get("pin_hairstyle", False), bool):
         findings.append(f"pin_hairstyle is {given['pin_hairstyle']!r}; allowed: true, false")
     return findings
@@ -210,7 +218,8 @@ def settle(subject: Subject, given: Mapping[str, Any], rng: np.random.Generator)
     """``given`` with one value for every range and list, and the framing and hairstyle of the item where it has none.
 
     Each is drawn by itself: to give one never moves another. Hair belongs to the item and not to the person, so that
-    nothing but the face tells who it is, unless ``pin_hairstyle`` is true or the subject's traits name a style.
+    nothing but the face tells who it is, unless ``pin_hairstyle`` is true or the subject's traits name a style. So do
+    glasses, masks and headwear, where ``accessories`` gives the share of items that wear any.
 
     Args:
         subject: whose item.
@@ -227,6 +236,8 @@ def settle(subject: Subject, given: Mapping[str, Any], rng: np.random.Generator)
     if "hairstyle" not in given and "hairstyle" not in subject.traits and not given.get("pin_hairstyle", False):
         styles = HAIRSTYLES_BY_GENDER[subject.gender]
         settled["hairstyle"] = styles[int(shares["hairstyle"] * len(styles))]
+    if shares["wears"] < settled.pop("accessories", 0):
+        settled = {**_worn(shares["worn"]), **settled}
     return settled
 
 
@@ -248,7 +259,8 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _resolve(drawn: dict[str, Any], attributes: dict[str, str], given: Mapping[str, Any]) -> Parameters:
-    values = {**drawn, **{name: given[name] for name in given if name not in ATTRIBUTES and name != "agc_limits"}}
+    apart = (*ATTRIBUTES, "agc_limits", "accessories")  # which last has done its work in `settle`
+    values = {**drawn, **{name: given[name] for name in given if name not in apart}}
     for name in RANGES:
         if name in values:
             values[name] = int(values[name]) if name in COUNTS else float(values[name])
@@ -283,9 +295,9 @@ def _any_pose(rng: np.random.Generator, widest: float) -> dict[str, Any]:
     return {"yaw": yaw, "pitch": pitch, "roll": np.clip(rng.normal(0, 4) + 0.1 * yaw, -20, 20)}
 
 
-def _accessories(rng: np.random.Generator) -> dict[str, str]:
-    """Glasses, mask and headwear of a picture that has at least one of them."""
-    kind = int(np.searchsorted(np.cumsum([share for share, _ in _WORN]), rng.random() * sum(s for s, _ in _WORN)))
+def _worn(share: float) -> dict[str, str]:
+    """Glasses, mask and headwear of a picture that has at least one of them; ``share`` is uniform in 0..1."""
+    kind = int(np.searchsorted(np.cumsum([share for share, _ in _WORN]), share * sum(s for s, _ in _WORN)))
     return {"glasses": "none", "mask": "none", "headwear": "none", **_WORN[min(kind, len(_WORN) - 1)][1]}
 
 
@@ -325,7 +337,7 @@ def draw_still_parameters(
     else:
         drawn |= _near_frontal(rng, {"frontal_pose": 3.0}.get(category, 8.0))
         if category == "facial_accessories":
-            attributes |= _accessories(rng)
+            attributes |= _worn(rng.random())
         elif category == "beard":
             attributes["beard"] = beards[int(rng.integers(2))]
     return _resolve(drawn, attributes, given)

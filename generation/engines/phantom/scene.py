@@ -16,7 +16,7 @@ from thermvision.generation.engines.phantom.appearance import Appearance
 from thermvision.generation.engines.phantom.expression import deform
 from thermvision.generation.engines.phantom.landmarks import CHIN, LandmarkVisibility, View, outline_landmarks
 from thermvision.generation.engines.phantom.layers import Floats, Head, Layer, Strands
-from thermvision.generation.engines.phantom.neck import NeckPose, bend, facing, make_neck, neck_pose
+from thermvision.generation.engines.phantom.neck import NeckPose, bend, facing, make_neck, neck_pose, seen_pose
 from thermvision.generation.engines.phantom.raster import (
     Visibility,
     clear_visibility,
@@ -56,6 +56,7 @@ class Observation:
         landmarks_3d: (68, 3) anatomical points, posed, world axes.
         landmarks: (68, 2) window coordinates, with the jaw of the visible outline.
         landmark_state: (68,) uint8.
+        head_pose: (3,) yaw, pitch, roll in degrees against the camera.
         skin: (n,) °C of every head vertex in this frame.
         seen: the samples' visibility, valid until the scene renders its next frame.
     """
@@ -68,6 +69,7 @@ class Observation:
     landmarks_3d: Floats
     landmarks: Floats
     landmark_state: NDArray[np.uint8]
+    head_pose: Floats
     skin: Floats
     seen: Visibility
 
@@ -222,19 +224,22 @@ class Scene:
         screen = self._project(posed, posed).reshape(*hair.temperature.shape, 3)
         draw_strands(screen, hair.temperature, hair.half_width, hair.label, seen.triangle, seen.depth, seen.weight)
 
-    def render(self, head_pose: NDArray[np.float64], weights: NDArray[np.float64], breath: float = 0.0) -> Observation:
+    def render(
+        self, head_pose: NDArray[np.float64], weights: NDArray[np.float64], breath: float = 0.0, turn: float = 0.0
+    ) -> Observation:
         """Render one frame.
 
         Args:
-            head_pose: (3,) yaw, pitch, roll in degrees.
+            head_pose: (3,) yaw, pitch, roll in degrees of the head on its neck.
             weights: (52,) weights of `expression.FACE_UNITS`.
             breath: -1 (inhaled) .. 1 (exhaled).
+            turn: degrees by which the whole person is turned; positive as yaw.
 
         Raises:
             UsageError: a part of the head is nearer to the lens than the engine can draw.
         """
         topology, view = self.head.topology, self.view
-        pose = neck_pose(self.neck, head_pose, -breath)
+        pose = neck_pose(self.neck, head_pose, -breath, turn)
         expressed, normals, facial = self._express(weights)
         n, points = len(expressed), self._points
         bend(expressed, self._skin_weights, pose, points[:n])
@@ -254,7 +259,8 @@ class Scene:
             )
 
         landmarks_3d = surface[topology.landmarks]
-        marked, outline = outline_landmarks(surface, landmarks_3d, head_pose, view)
+        towards = seen_pose(head_pose, turn)
+        marked, outline = outline_landmarks(surface, landmarks_3d, towards, view)
         visibility = LandmarkVisibility(outline, view, SAMPLES)
         seen = self._seen
         clear_visibility(seen)
@@ -284,6 +290,7 @@ class Scene:
             landmarks_3d=landmarks_3d,
             landmarks=view.project(marked),
             landmark_state=states,
+            head_pose=towards,
             skin=skin,
             seen=seen,
         )

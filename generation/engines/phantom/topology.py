@@ -94,7 +94,6 @@ def load_topology() -> HeadTopology:
     canonical = subdivision @ neutral[kept] * 0.1
     triangles = triangulate(quads)
     return HeadTopology(
-        raw_vertices=assets.vertices,
         kept=kept.astype(np.int64),
         subdivision=subdivision,
         triangles=triangles,

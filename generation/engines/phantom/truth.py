@@ -23,6 +23,7 @@ _PULLED = (0, 1, 2, 3, 4, 12, 13, 14, 15, 16)
 _BROWS = slice(17, 27)
 _MOUTH_AND_NOSE = (31, 35, 48, 54)
 _FEWEST_VERTICES = 12
+FACE_AWAY = 100.0  # degrees of yaw against the camera beyond which no face is there to be found
 
 
 def face_box(landmarks: Floats, yaw: float) -> Floats:
@@ -156,26 +157,27 @@ def skin_and_head_box(scene: Scene, seen: Observation) -> tuple[Floats, Floats]:
     return _clip(skin_box, view.window), _clip(head_box, view.window)
 
 
-def annotate(scene: Scene, seen: Observation, head_pose: Floats, expression: str, size: int) -> FrameAnnotation:
-    """The annotation of a frame of ``size`` pixels.
+def annotate(scene: Scene, seen: Observation, expression: str, size: int) -> FrameAnnotation:
+    """The annotation of a frame of ``size`` pixels; a face that looks away by more than `FACE_AWAY` is none.
 
     Args:
         scene, seen: what was rendered.
-        head_pose: (3,) yaw, pitch, roll.
         expression: label.
         size: side of the 8-bit frame.
     """
     zoom = size / scene.view.window
     landmarks = seen.landmarks * zoom
-    pose_free = (seen.landmarks_3d - scene.neck.pivot) @ rotation_from_pose(head_pose)
+    pose_free = (seen.landmarks_3d - scene.neck.pivot) @ rotation_from_pose(seen.head_pose)
     eyes, mouth = openness(pose_free)
+    shown = abs(seen.head_pose[0]) <= FACE_AWAY
+    box = _clip(face_box(landmarks, float(seen.head_pose[0])), size) if shown else np.full(4, np.nan)
     return FrameAnnotation(
-        bbox=_clip(face_box(landmarks, float(head_pose[0])), size).astype(np.float32),
-        face_count=1,
+        bbox=box.astype(np.float32),
+        face_count=int(shown),
         source="ground_truth",
         landmarks=landmarks.astype(np.float32),
         landmark_state=seen.landmark_state,
-        head_pose=head_pose.astype(np.float32),
+        head_pose=seen.head_pose.astype(np.float32),
         expression=expression,
         eye_openness=eyes,
         mouth_openness=mouth,
