@@ -33,7 +33,7 @@ _WORN = {
 }
 # how many faces a picture has, and the odds
 _COUNTS, _ODDS = (0, 1, 2, 3, 4), (0.12, 0.44, 0.18, 0.15, 0.11)
-_UPSIDE_DOWN, _HEADLESS = 0.03, 0.08
+_NEARLY_UPRIGHT, _UPSIDE_DOWN, _HEADLESS = 0.8, 0.03, 0.08
 _GOOD = 0.2  # share of pictures that a good camera made
 
 
@@ -163,7 +163,8 @@ def _place(
     if box is None:
         return None
     scale = height / box[3]
-    angle, upside_down = rng.normal(0, 9), known and rng.random() < _UPSIDE_DOWN
+    angle = float(rng.normal(0, 9) if rng.random() < _NEARLY_UPRIGHT else rng.uniform(-45, 45))
+    upside_down = known and rng.random() < _UPSIDE_DOWN
     centre = box[:2] + box[2:] / 2
     middle = float(centre[0]), float(centre[1])
     turn = np.asarray(cv2.getRotationMatrix2D(middle, angle + 180 * upside_down, scale), np.float64)
@@ -184,7 +185,7 @@ def _place(
         chin = person.landmarks[8, 1] + 0.02 * box[3]
         cover = np.asarray(cover * (_source_rows(turn, room.shape)[1] > chin), np.float32)
     elif known and not upside_down:
-        # the hull of an oval that is turned by a small angle
+        # the hull of an oval that is turned
         c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         half = np.array([np.hypot(w * c, h * s), np.hypot(w * s, h * c)]) / 2
         found = np.array([at_x - half[0], at_y - half[1], at_x + half[0], at_y + half[1]])
