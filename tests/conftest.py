@@ -255,3 +255,27 @@ def wave_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with waves_for_phantom():
         build_release(prepare(WAVES), out, quiet=True)
     return out
+
+
+@pytest.fixture(scope="session")
+def doll_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of dolls, four stills each of six people in three splits, drawn by `training_dolls`."""
+    from fake_engine import waves_for_phantom
+    from training_dolls import RECIPE
+
+    from thermvision.generation.build import build_release, prepare
+
+    out = tmp_path_factory.mktemp("dolls") / "release"
+    with waves_for_phantom("training_dolls:DollEngine"):
+        build_release(prepare(RECIPE), out, quiet=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def doll_corpus(doll_release: Path) -> Path:
+    """`doll_release` as a corpus to train on."""
+    from thermvision.annotations.training.corpus import bake
+
+    folder = doll_release.with_name("corpus")
+    bake([doll_release], folder)
+    return folder

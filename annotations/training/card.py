@@ -33,33 +33,24 @@ LIMITS = {
 
 
 def write_card(
-    path: Path,
-    name: str,
-    purpose: str,
-    model: Path,
-    corpus: Corpus,
-    run: Run,
-    curve: Curve,
-    figures: Mapping[str, Figure],
-    command: str,
-    machine: str,
+    folder: Path, name: str, purpose: str, corpus: Corpus, curve: Curve, figures: Mapping[str, Figure]
 ) -> None:
-    """Write the card of ``model`` as Markdown to ``path``."""
-    content = model.read_bytes()
+    """Write the card of NAME.onnx in ``folder`` as Markdown beside it."""
+    content, run = (folder / f"{name}.onnx").read_bytes(), Run(**curve.run)
     people = [len(np.unique(corpus.identity[corpus.rows(split)])) for split in ("train", "validation", "test")]
     last = curve.points[-1] if curve.points else {}
     lines = [
         f"# {name}",
         "",
-        f"`{model.name}` {purpose}.",
+        f"`{name}.onnx` {purpose}.",
         "",
         f"* {len(content) / 2**20:.1f} MiB, SHA-256 `{hashlib.sha256(content).hexdigest()}`",
         "* licence: Apache-2.0, like the code that made it; trained on rendered frames (CC BY 4.0), on no real image",
         f"* data: {len(corpus)} frames of {len(corpus.identities)} rendered people, {people[0]} of them to learn from,"
         f" {people[1]} to choose by, {people[2]} to test on; releases' digest `{corpus.digest[:16]}`",
-        f"* command: `{command}`",
+        f"* command: `{curve.command}`",
         f"* run: {run.steps} batches of {run.size}, seed {run.seed}, learning rate {run.rate:g}; "
-        f"{last.get('seconds', 0) / 60:.0f} minutes on {machine}; its curve is in `{model.stem}.curve.json`",
+        f"{last.get('seconds', 0) / 60:.0f} minutes on {curve.machine}; its curve is in `{name}.curve.json`",
         "",
         "## Measured",
         "",
@@ -72,4 +63,4 @@ def write_card(
         LIMITS[name],
         "",
     ]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    (folder / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from thermvision.annotations.errors import MissingDependencyError
+from thermvision.annotations.errors import MissingDependencyError, UsageError
 
 MODELS = ("detector", "landmarker", "embedder", "attributes")
 Sources = Annotated[list[Path], typer.Argument(help="Rendered releases with radiometric rows, or one corpus.")]
@@ -39,6 +39,24 @@ def register(train: typer.Typer) -> None:
         baked = bake(releases, out)
         print(f"{out}: {len(baked)} frames of {len(baked.identities)} people")
         print(f"next: thermvision train detector {out} --out models")
+
+    @train.command()
+    def card(
+        model: Annotated[str, typer.Argument(help="detector, landmarker, embedder or attributes.")],
+        corpus: Annotated[Path, typer.Argument(help="The corpus it was trained on.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder of the model; its card is written anew.")],
+    ) -> None:
+        """Measure a trained model again, on rendered people that it never saw.
+
+        Example: thermvision train card detector corpus --out models
+        """
+        require_torch()
+        from .tasks import TASKS, grade_model
+
+        if model not in TASKS:
+            raise UsageError(f"there is no model {model!r}; allowed: {', '.join(TASKS)}")
+        for what, figure in grade_model(model, corpus, out).items():
+            print(f"{what}: {figure.value} ({figure.data})")
 
     for name in MODELS:
         train.command(name, help=_HELP[name])(_trainer(name))

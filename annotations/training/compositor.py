@@ -143,6 +143,22 @@ def compose(
     )
 
 
+def without_faces(
+    corpus: Corpus, rows: NDArray[np.int64], rng: np.random.Generator, shape: tuple[int, int] = SHAPE
+) -> NDArray[np.uint8]:
+    """A white-hot picture (H, W) in which nothing is to be found: a room, in two of three with somebody upside down."""
+    ambient = float(corpus.ambient[rng.choice(rows)])
+    room = empty_room(shape, ambient, rng)
+    if rng.random() < 0.35:
+        room = put_limbs(room, _SKIN_C, rng)
+    if rng.random() < 2 / 3:
+        person = cut_out(corpus, int(rng.choice(rows)), rng)
+        height = float(np.exp(rng.uniform(np.log(4 * SMALLEST), np.log(0.8 * shape[0]))))
+        placed = _place(person, room, height, rng, upside_down=True)
+        room = room if placed is None else placed[0]
+    return picture(room, ambient, _SKIN_C, rng, polarity=False, good=0.5)[0]
+
+
 def _area(box: NDArray[np.floating]) -> float:
     return float(max(box[2] - box[0], 0) * max(box[3] - box[1], 0))
 
@@ -154,7 +170,7 @@ def _covered(cover: Floats, box: Floats) -> float:
 
 
 def _place(
-    person: Person, room: Floats, height: float, rng: np.random.Generator
+    person: Person, room: Floats, height: float, rng: np.random.Generator, upside_down: bool = False
 ) -> tuple[Floats, Floats, NDArray[np.float64] | None, NDArray[np.float64]] | None:
     """``room`` with the person in it, its cover (H, W), box (None: no face to find) and five points."""
     tall, wide = room.shape
@@ -164,13 +180,13 @@ def _place(
         return None
     scale = height / box[3]
     angle = float(rng.normal(0, 9) if rng.random() < _NEARLY_UPRIGHT else rng.uniform(-45, 45))
-    upside_down = known and rng.random() < _UPSIDE_DOWN
+    upside_down |= bool(known and rng.random() < _UPSIDE_DOWN)
     centre = box[:2] + box[2:] / 2
     middle = float(centre[0]), float(centre[1])
     turn = np.asarray(cv2.getRotationMatrix2D(middle, angle + 180 * upside_down, scale), np.float64)
     turn[0] *= np.exp(rng.normal(0, 0.06))
     w, h = scale * box[2:]
-    at_x = rng.uniform(0.3 * w, wide - 0.3 * w)
+    at_x = rng.uniform(*sorted((0.3 * w, wide - 0.3 * w)))
     at_y = rng.uniform(0.35 * h, max(0.4 * h, tall - 0.35 * h))
     turn[:, 2] += np.array([at_x, at_y]) - (turn[:, :2] @ centre + turn[:, 2])
 
@@ -199,7 +215,12 @@ def blurred(field: Floats, sigma: float) -> Floats:
 
 
 def warped(field: Floats, matrix: NDArray[np.float64], size: tuple[int, int]) -> Floats:
-    """A field brought by a matrix (2, 3) onto a grid of ``size`` (width, height); its edge goes on beyond it."""
+    """A field brought by a matrix (2, 3) onto a grid of ``size`` (width, height); its edge goes on beyond it.
+
+    The matrix is for coordinates with pixel centres at +0.5; OpenCV counts from the centre of the first pixel.
+    """
+    matrix = matrix.copy()
+    matrix[:, 2] += 0.5 * matrix[:, :2].sum(1) - 0.5
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
     return np.asarray(cv2.warpAffine(field, matrix, size, flags=flags, borderMode=border), np.float32)
 
@@ -214,8 +235,8 @@ def _box_from_behind(person: Person) -> NDArray[np.float64] | None:
 def _source_rows(turn: NDArray[np.float64], shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """x and y in the cut-out of every pixel of the picture."""
     back = cv2.invertAffineTransform(turn).astype(np.float32)
-    x = np.arange(shape[1], dtype=np.float32)
-    y = np.arange(shape[0], dtype=np.float32)[:, None]
+    x = np.arange(shape[1], dtype=np.float32) + 0.5
+    y = np.arange(shape[0], dtype=np.float32)[:, None] + 0.5
     return back[0, 0] * x + back[0, 1] * y + back[0, 2], back[1, 0] * x + back[1, 1] * y + back[1, 2]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +85,18 @@ def open_corpus(folder: Path) -> Corpus:
 
     Raises:
         UsageError: there is none.
+        DamagedInputError: it is damaged.
     """
     if not (folder / _FACTS).is_file():
         raise UsageError(
             f"{folder} is no corpus, it has no {_FACTS}; type: thermvision train corpus RELEASE --out {folder}"
         )
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-    return Corpus(**arrays, identities=tuple(facts["identities"]), digest=facts["digest"])
+    try:
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        return Corpus(**arrays, identities=tuple(facts["identities"]), digest=str(facts["digest"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedInputError(f"{folder} is a damaged corpus ({error}); remove it and bake it anew") from error
 
 
 def bake(releases: Sequence[Path], folder: Path) -> Corpus:
@@ -109,9 +114,11 @@ def bake(releases: Sequence[Path], folder: Path) -> Corpus:
         raise UsageError(
             f"{', '.join(map(str, releases))}: no radiometric frames; set radiometric.clip_every to 1 in the recipe"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    started = folder.with_name(folder.name + ".part")  # renamed when whole: a stopped bake leaves no half corpus
+    shutil.rmtree(started, ignore_errors=True)
+    started.mkdir(parents=True)
     arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *shape))
+        name: np.lib.format.open_memmap(started / f"{name}.npy", "w+", dtype, (count, *shape))
         for name, (dtype, shape) in _ARRAYS.items()
     }
     people: dict[str, int] = {}
@@ -128,8 +135,11 @@ def bake(releases: Sequence[Path], folder: Path) -> Corpus:
                 place += 1
     for array in arrays.values():
         array.flush()
-    facts = {"identities": list(people), "digest": _digest(releases), "frames": count, "grid": GRID}
-    (folder / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")  # last: without it there is no corpus
+    facts = {"identities": list(people), "digest": digest_of(releases), "frames": count, "grid": GRID}
+    (started / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    started.rename(folder)
     return open_corpus(folder)
 
 
@@ -141,7 +151,8 @@ def _shards(release: Path) -> list[Path]:
     return sorted((release / "data" / "radiometric").glob("*.parquet"))
 
 
-def _digest(releases: Sequence[Path]) -> str:
+def digest_of(releases: Sequence[Path]) -> str:
+    """SHA-256 of the manifests of releases, in this order."""
     whole = hashlib.sha256()
     for release in releases:
         whole.update((release / "release.json").read_bytes())

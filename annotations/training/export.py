@@ -51,11 +51,24 @@ def export(
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
     _halve(model)
-    for key, value in metadata.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-    content = model.SerializeToString()
+    onnx.helper.set_model_props(model, dict(metadata))
+    return _write(model, path)
+
+
+def set_metadata(path: Path, entries: Mapping[str, str]) -> None:
+    """Add or replace text that the ONNX file at ``path`` carries."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | dict(entries))
+    _write(model, path)
+
+
+def _write(model: Any, path: Path) -> int:
+    import onnx
+
     onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(content)
     temporary.replace(path)

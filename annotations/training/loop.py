@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thermvision.annotations.errors import UsageError
+
 from .pool import Chunk
 
 Losses = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
@@ -44,14 +46,31 @@ class Run:
 
 @dataclass
 class Curve:
-    """The mean of every loss over each hundred batches, with the seconds that had passed."""
+    """The mean of every loss over each hundred batches, with the seconds that had passed.
+
+    ``run`` holds the fields of `Run`; ``command`` is what was typed, ``machine`` what it ran on.
+    """
 
     run: dict[str, Any]
     points: list[dict[str, float]] = field(default_factory=list)
+    command: str = ""
+    machine: str = ""
 
     def write(self, path: Path) -> None:
         """As JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Curve:
+        """What `write` wrote.
+
+        Raises:
+            UsageError: there is no such file, or it says something else.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{path} is no curve of a training ({error}); train the model anew") from error
 
 
 def train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from thermvision.annotations.errors import UsageError
 
 from . import grade, networks, train_crops, train_detector
 from .card import write_card
-from .corpus import Corpus, bake, open_corpus
-from .export import export
-from .loop import Losses, Run, train
+from .corpus import Corpus, bake, digest_of, open_corpus
+from .export import export, set_metadata
+from .loop import Curve, Losses, Run, train
 from .pool import Chunk
 
 Report = Callable[[str], None]
@@ -105,6 +105,8 @@ def corpus_of(sources: Sequence[Path], out: Path) -> Path:
     baked = out / "corpus"
     if not (baked / "corpus.json").is_file():
         bake(sources, baked)
+    elif open_corpus(baked).digest != digest_of(sources):
+        raise UsageError(f"{baked} was made of other releases; name another folder with --out, or remove it")
     return baked
 
 
@@ -141,6 +143,8 @@ def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, repo
         The ONNX file.
     """
     task, opened = TASKS[name], open_corpus(corpus)
+    if lacking := [split for split in (*LEARNED, *CHOSEN, *TESTED) if not len(opened.rows(split))]:
+        raise UsageError(f"{corpus} has nobody in {', '.join(lacking)}; render a release of ten people or more")
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(run.seed)
     people = len(np.unique(opened.identity[opened.rows(*LEARNED)]))
@@ -148,13 +152,19 @@ def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, repo
     net, curve = train(task.start(people), task.losses, samples, run, report)
     path = out / f"{name}.onnx"
     metadata = {"corpus": opened.digest, "seed": str(run.seed), "steps": str(run.steps)}
-    shipped = task.exported(net)
-    export(shipped, path, task.inputs, task.outputs, task.free, metadata)
+    export(task.exported(net), path, task.inputs, task.outputs, task.free, metadata)
     if name == "detector":  # the score to cut at is part of the model
-        metadata["threshold"] = f"{grade.threshold(opened, path, opened.rows(*CHOSEN, facing=False)):.2f}"
-        export(shipped, path, task.inputs, task.outputs, task.free, metadata)
+        score = grade.threshold(opened, path, opened.rows(*CHOSEN, facing=False))
+        set_metadata(path, {"threshold": f"{score:.2f}"})
+    curve.command, curve.machine = command, f"{platform.machine()}, torch {torch.__version__}, {run.device}"
     curve.write(out / f"{name}.curve.json")
-    figures = task.grade(opened, path)
-    machine = f"{platform.machine()}, torch {torch.__version__}, {run.device}"
-    write_card(out / f"{name}.md", name, task.purpose, path, opened, replace(run), curve, figures, command, machine)
+    grade_model(name, corpus, out)
     return path
+
+
+def grade_model(name: str, corpus: Path, out: Path) -> dict[str, grade.Figure]:
+    """Measure NAME.onnx in ``out`` on the people of ``corpus`` that it never saw, and write its card anew."""
+    task, opened, curve = TASKS[name], open_corpus(corpus), Curve.read(out / f"{name}.curve.json")
+    figures = task.grade(opened, out / f"{name}.onnx")
+    write_card(out, name, task.purpose, opened, curve, figures)
+    return figures

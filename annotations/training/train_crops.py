@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from thermvision.annotations import attributes, landmarker
 from thermvision.annotations.schema import OUTSIDE, VISIBLE
 
-from .corpus import CLASSES, UNKNOWN, open_corpus
+from .corpus import CLASSES, UNKNOWN, Corpus, open_corpus
 from .crops import Crop, aligned_crop, box_crop
 from .networks import ATTRIBUTE_SIZES
 from .pool import Chunk, MakeChunk, batches
@@ -32,9 +33,10 @@ def prepare(corpus: Path, splits: tuple[str, ...], kind: str) -> MakeChunk:
     margin = landmarker.MARGIN if kind == "landmarker" else attributes.MARGIN
     people = {person: number for number, person in enumerate(np.unique(opened.identity[rows]))}
     crop = aligned_crop if kind == "embedder" else partial(box_crop, margin=margin, plain=kind == "attributes")
+    odds = _evened(opened, rows) if kind == "attributes" else None
 
     def make(rng: np.random.Generator) -> Chunk:
-        crops: list[Crop] = [crop(opened, int(row), rng) for row in rng.choice(rows, _CHUNK)]
+        crops: list[Crop] = [crop(opened, int(row), rng) for row in rng.choice(rows, _CHUNK, p=odds)]
         chunk = {"image": np.stack([c.image for c in crops])}
         if kind == "embedder":
             return chunk | {"person": np.array([people[c.identity] for c in crops])}
@@ -48,6 +50,16 @@ def prepare(corpus: Path, splits: tuple[str, ...], kind: str) -> MakeChunk:
         }
 
     return make
+
+
+def _evened(corpus: Corpus, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How often each row (N,) is drawn so that rare values of every attribute are seen as well."""
+    odds = np.ones(len(rows))
+    for values in corpus.classes[rows].T:
+        counts = np.bincount(values - UNKNOWN)
+        # the root: rare values come more often, but not the same few frames all the time
+        odds *= np.sqrt(len(rows) / counts[values - UNKNOWN])
+    return odds / odds.sum()
 
 
 def samples(corpus: Path, splits: tuple[str, ...], kind: str, seed: int, size: int, workers: int) -> Iterator[Chunk]:
@@ -75,11 +87,12 @@ def landmarker_losses(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Ten
 
 def attribute_losses(net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Cross-entropy of every attribute; a class that is not known counts for nothing."""
-    found = net(batch["image"][:, None].float())
-    return {
-        name: F.cross_entropy(found[name], batch["classes"][:, CLASSES.index(name)], ignore_index=UNKNOWN)
-        for name in ATTRIBUTE_SIZES
-    }
+    found, parts = net(batch["image"][:, None].float()), {}
+    for name in ATTRIBUTE_SIZES:
+        known = batch["classes"][:, CLASSES.index(name)]
+        total = F.cross_entropy(found[name], known, ignore_index=UNKNOWN, reduction="sum")
+        parts[name] = total / (known != UNKNOWN).sum().clamp(min=1)
+    return parts
 
 
 class Recognition(nn.Module):
