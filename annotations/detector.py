@@ -61,6 +61,7 @@ class ThermalDetector:
         self._model: Model = open_model("detector" if model is None else model, threads)
         self._model.require(["image"], ["score", "box", "points"], "a detector")
         self.source = self._model.source
+        self.tells_polarity = "black_hot" in self._model.outputs
         self.min_face, self.overlap = float(min_face), overlap
         self.threshold = _stored_threshold(self._model) if threshold is None else threshold
 

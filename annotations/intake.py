@@ -28,7 +28,7 @@ from thermvision.annotations.temperature_units import UNITS, guess_units, percen
 
 Gray = NDArray[np.uint8]
 BlackHot = Callable[[Gray], float | None]
-POLARITIES = ("auto", "white-hot", "black-hot")
+POLARITIES = ("auto", "white-hot", "black-hot", "open")
 _OVERLAY = 0.05  # of the pixels: so much colour is text or a logo on a gray picture
 _REVERSED = 0.9  # probability of black-hot from which a model may say that a known palette was used in reverse
 _SURE = 0.75  # probability of black-hot from which the weak guess inverts
@@ -45,6 +45,7 @@ class Intake:
         celsius: (H, W) float32 temperatures in °C; None when the input holds none.
         notes: what was recognised, under ``input``, ``units``, ``palette``, ``polarity``.
         inverted: whether the input was black-hot.
+        doubt: probability of black-hot above which a detector may still have the frame inverted; 1: never, it is known.
         decoder: reads the following frames of the same source in the same way, without looking again.
 
     >>> intake = to_gray(np.full((8, 8, 3), 90, np.uint8), polarity="black-hot")
@@ -56,6 +57,7 @@ class Intake:
     celsius: NDArray[np.float32] | None
     notes: dict[str, str]
     inverted: bool
+    doubt: float
     decoder: Decoder
 
 
@@ -75,6 +77,7 @@ class Decoder:
     units: str
     palette: PaletteMap | None = None
     inverted: bool = False
+    doubt: float = 1.0
     notes: dict[str, str] = field(default_factory=dict)
     _scale: float = 1.0  # of gray and colours to 0..255
     _counts: tuple[float, float] = (0.0, 1.0)  # offset and degrees a count
@@ -105,7 +108,7 @@ class Decoder:
                 degrees = celsius.astype(np.float64)
             gray = self._gain(_without_outliers(degrees))
         gray = flip_polarity(gray) if self.inverted else gray
-        return Intake(np.ascontiguousarray(gray), celsius, dict(self.notes), self.inverted, self)
+        return Intake(np.ascontiguousarray(gray), celsius, dict(self.notes), self.inverted, self.doubt, self)
 
     def _gray(self, values: NDArray[np.generic]) -> Gray:
         eight = _eight_bit(values, self._scale)
@@ -132,8 +135,9 @@ def to_gray(
         units: ``auto`` or one of `temperature_units.UNITS`.
         palette: ``auto``, ``none`` (luminance of the colours), ``estimated`` (from the picture's own colours), or one
             of `palette_inversion.KNOWN`. Gray pictures have none, whatever is stated.
-        polarity: ``auto``, ``white-hot`` or ``black-hot``. Temperatures and counts are white-hot unless stated
-            otherwise; of gray pictures and of colours it is found out.
+        polarity: ``auto``, ``white-hot``, ``black-hot`` or ``open``. Temperatures and counts are white-hot unless
+            stated otherwise; of gray pictures and of colours it is found out, or with ``open`` left to whoever looks
+            for faces, with `Intake.doubt` for how sure that should be.
         black_hot: the probability that a gray frame is black-hot; a detector's output. From 0.5 on the frame is
             inverted, with a known palette from 0.9 on. Without it, or where it gives None, known palettes are
             white-hot, and for the rest `guess_black_hot` decides, which inverts only when it is fairly sure.
@@ -205,13 +209,16 @@ def _find_palette(decoder: Decoder, values: NDArray[np.generic], palette: str, c
 
 def _find_polarity(decoder: Decoder, values: NDArray[np.generic], polarity: str, black_hot: BlackHot | None) -> None:
     notes = decoder.notes
-    if polarity != "auto":
+    if polarity in ("white-hot", "black-hot"):
         decoder.inverted = polarity == "black-hot"
         notes["polarity"] = f"{polarity} (stated)"
     elif decoder.units != "gray":
         notes["polarity"] = "white-hot (measured)"
+    elif polarity == "open":
+        decoder.doubt = _REVERSED if _known(decoder) else 0.5
+        notes["polarity"] = "white-hot (of the palette)" if _known(decoder) else "open (left to the detector)"
     else:
-        known = decoder.palette is not None and decoder.palette.name != "estimated"
+        known = _known(decoder)
         gray = decoder._gray(values)
         probability, source = black_hot(gray) if black_hot is not None else None, "model"
         limit = _REVERSED if known else 0.5
@@ -223,6 +230,10 @@ def _find_polarity(decoder: Decoder, values: NDArray[np.generic], polarity: str,
         notes["polarity"] = f"{name} ({told})"
     if decoder.inverted:
         notes["polarity"] += ", inverted"
+
+
+def _known(decoder: Decoder) -> bool:
+    return decoder.palette is not None and decoder.palette.name != "estimated"
 
 
 def _checked(pixels: ArrayLike) -> NDArray[np.generic]:

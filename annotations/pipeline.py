@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,10 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.faces import Detections, FaceDetector, FaceLandmarker, FaceShape, Floats, Gray
 from thermvision.annotations.schema import EXPRESSIONS, FrameAnnotation
 
+Attributes = dict[str, tuple[str, float]]
 POLARITIES = ("auto", "white-hot", "black-hot")
+DOUBT = 0.5  # probability of black-hot above which a frame is looked at as its negative
+INVERTED = "+inverted"
 BATCH = 16  # frames read ahead, and those that decide on the polarity of a video
 
 
@@ -40,7 +43,7 @@ class Face:
     score: float
     keypoints: Floats
     shape: FaceShape | None = None
-    attributes: dict[str, tuple[str, float]] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
 
 
 class Annotator:
@@ -54,6 +57,7 @@ class Annotator:
 
     Attributes:
         source: names and digests, joined by ``+``.
+        tells_polarity: whether its detector says of a frame how likely it is black-hot.
 
     >>> Annotator(None, polarity="green")
     Traceback (most recent call last):
@@ -72,25 +76,34 @@ class Annotator:
             raise UsageError(f"polarity is {polarity!r}; allowed: {', '.join(POLARITIES)}")
         self.detector, self.landmarker, self.attributes, self.polarity = detector, landmarker, attributes, polarity
         self.source = "+".join(model.source for model in (detector, landmarker, attributes) if model is not None)
+        self.tells_polarity = bool(getattr(detector, "tells_polarity", False))
 
     def annotate(self, frames: Sequence[Gray], *, video: bool = False) -> list[FrameAnnotation]:
         """One annotation for each frame, of its main face; see `stream`."""
         return list(self.stream(frames, video=video))
 
-    def stream(self, frames: Iterable[Gray], *, video: bool = False) -> Iterator[FrameAnnotation]:
+    def stream(self, frames: Iterable[Gray], *, video: bool = False, doubt: float = DOUBT) -> Iterator[FrameAnnotation]:
         """Annotations one by one, reading no more than `BATCH` frames ahead.
 
         Stills are each a source of their own: the polarity is decided for each, and the main face is the one with the
         largest product of area and score. The frames of a video share the polarity that its first frames show, and
         the main face is the one that lies where the last one lay, as long as there is one.
 
-        Further faces' boxes are in ``extra_bboxes``, best first.
+        Further faces' boxes are in ``extra_bboxes``, best first. A frame is inverted when the probability of its being
+        black-hot is above ``doubt`` (1: never) and its negative's is lower.
         """
+        for annotation, _ in self.main_faces(frames, video=video, doubt=doubt):
+            yield annotation
+
+    def main_faces(
+        self, frames: Iterable[Gray], *, video: bool = False, doubt: float = DOUBT
+    ) -> Iterator[tuple[FrameAnnotation, Attributes]]:
+        """`stream`, with the main face's attributes: label and probability by name."""
         last: Floats | None = None
-        for frame, detections, negated in self._detected(frames, video):
+        for frame, detections, negated in self._detected(frames, video, doubt):
             main = main_face(detections, last)
             last = detections.bboxes[main] if video and main is not None else last
-            yield self._annotation(frame, detections, main, self.source + ("+inverted" if negated else ""))
+            yield self._annotation(frame, detections, main, self._source(negated))
 
     def faces(self, frame: Gray) -> list[Face]:
         """All faces of one frame with all that the models say about them, best first."""
@@ -98,9 +111,16 @@ class Annotator:
 
     def each(self, frames: Iterable[Gray], *, video: bool = False) -> Iterator[list[Face]]:
         """`faces` of frame after frame, detected in batches; ``video`` as in `stream`."""
-        for frame, found, _ in self._detected(frames, video):
+        for faces, _ in self.all_faces(frames, video=video):
+            yield faces
+
+    def all_faces(
+        self, frames: Iterable[Gray], *, video: bool = False, doubt: float = DOUBT
+    ) -> Iterator[tuple[list[Face], str]]:
+        """`each`, with the ``source`` of each frame's faces; ``doubt`` as in `stream`."""
+        for frame, found, negated in self._detected(frames, video, doubt):
             shapes, attributes = self._describe(frame, found)
-            yield [
+            faces = [
                 Face(
                     bbox=found.bboxes[i],
                     score=float(found.scores[i]),
@@ -110,20 +130,26 @@ class Annotator:
                 )
                 for i in range(len(found))
             ]
+            yield faces, self._source(negated)
 
-    def _detected(self, frames: Iterable[Gray], video: bool) -> Iterator[tuple[Gray, Detections, bool]]:
+    def _source(self, inverted: bool) -> str:
+        return self.source + INVERTED if inverted else self.source
+
+    def _detected(self, frames: Iterable[Gray], video: bool, doubt: float) -> Iterator[tuple[Gray, Detections, bool]]:
         """Each frame as it was read, what was found in it, and whether it was inverted."""
         rest, inverted = iter(frames), None
         while batch := list(islice(rest, BATCH)):
             if inverted is None or not video:
-                read, found, negative = self._first_look(batch, shared=video)
+                read, found, negative = self._first_look(batch, video, doubt)
                 inverted = negative[0]
             else:
                 read = [255 - frame for frame in batch] if inverted else batch
                 found, negative = self._find(read), [inverted] * len(batch)
             yield from zip(read, found, negative, strict=True)
 
-    def _first_look(self, frames: list[Gray], shared: bool) -> tuple[list[Gray], list[Detections], list[bool]]:
+    def _first_look(
+        self, frames: list[Gray], shared: bool, doubt: float
+    ) -> tuple[list[Gray], list[Detections], list[bool]]:
         """The frames as they are to be read, what is found in them, and which were inverted."""
         if self.polarity == "black-hot":
             frames = [255 - frame for frame in frames]
@@ -132,7 +158,7 @@ class Annotator:
         if self.polarity != "auto":
             return frames, found, negative
         doubts = _doubts(found, shared)
-        odd = np.flatnonzero(doubts > 0.5)
+        odd = np.flatnonzero(doubts > doubt)
         if not len(odd):
             return frames, found, negative
         frames, found = list(frames), list(found)
@@ -147,21 +173,23 @@ class Annotator:
     def _find(self, frames: list[Gray]) -> list[Detections]:
         return [usable(found, frame) for found, frame in zip(self.detector.detect(frames), frames, strict=True)]
 
-    def _describe(
-        self, frame: Gray, found: Detections
-    ) -> tuple[list[FaceShape | None], list[dict[str, tuple[str, float]]]]:
+    def _describe(self, frame: Gray, found: Detections) -> tuple[list[FaceShape | None], list[Attributes]]:
         shapes = [None] * len(found) if self.landmarker is None else self.landmarker.locate(frame, found)
-        attributes: list[Any] = [{}] * len(found) if self.attributes is None else self.attributes.read(frame, found)
+        attributes: list[Attributes] = (
+            [{}] * len(found) if self.attributes is None else self.attributes.read(frame, found)
+        )
         return list(shapes), attributes
 
-    def _annotation(self, frame: Gray, found: Detections, main: int | None, source: str) -> FrameAnnotation:
+    def _annotation(
+        self, frame: Gray, found: Detections, main: int | None, source: str
+    ) -> tuple[FrameAnnotation, Attributes]:
         if main is None:
-            return FrameAnnotation.no_face(source)
+            return FrameAnnotation.no_face(source), {}
         one = slice(main, main + 1)
         only = Detections(found.bboxes[one], found.scores[one], found.keypoints[one])
         (shape,), (attributes,) = self._describe(frame, only)
         expression = attributes.get("expression", (None, 0.0))[0]
-        return FrameAnnotation(
+        annotation = FrameAnnotation(
             bbox=only.bboxes[0],
             face_count=min(len(found), 255),  # the column is a uint8
             source=source,
@@ -174,6 +202,7 @@ class Annotator:
             eye_openness=None if shape is None else shape.eye_openness,
             mouth_openness=None if shape is None else shape.mouth_openness,
         )
+        return annotation, attributes
 
 
 def usable(found: Detections, frame: Gray) -> Detections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +13,18 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError, UsageError
 from thermvision.annotations.findings import Finding
 
-from .commands import AsJson, DryRun, Finish, Limit, Quiet
+from .commands import AsJson, DryRun, Finish, Limit, Quiet, Workers
 from .console import show_json
 
 if TYPE_CHECKING:
-    from .annotate import Annotates, Summary, Temporal
+    from .annotate import Summary
     from .inputs import Input
+    from .item_faces import Annotates, Temporal
     from .relabel import Relabelling
 
 LISTED = 20
 POLARITIES = ("auto", "white-hot", "black-hot")
-_FORMATS = "coco, yolo, voc, dlib, pts, csv or parquet"
+_FORMATS = "coco, yolo, voc, dlib, pts, tfw, sftl54, charlotte, csv or parquet"
 
 Split = Annotated[str | None, typer.Option(help="Only this split of a release or dataset.")]
 Config = Annotated[str | None, typer.Option(help="Only this config of a release or dataset.")]
@@ -71,6 +73,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         replace_ground_truth: Annotated[
             bool, typer.Option("--replace-ground-truth", help="In a new version of a release, replace even that.")
         ] = False,
+        workers: Workers = 1,
         limit: Limit = None,
         dry_run: DryRun = False,
         as_json: AsJson = False,
@@ -82,8 +85,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
 
         Example: thermvision annotate photos/ --out faces.json --format coco
         """
-        from .annotate import Temporal
         from .inputs import PixelReading, is_release, open_input
+        from .item_faces import Temporal
 
         if format is not None and overlay:
             raise UsageError("--format and --overlay are both given; choose one")
@@ -95,17 +98,19 @@ def register(app: typer.Typer, finish: Finish) -> None:
             )
         if into_release and (config is not None or split is not None or draw is not None):
             raise UsageError("a release is annotated as a whole; --config, --split and --draw go with --format")
+        if polarity not in POLARITIES:
+            raise UsageError(f"--polarity is {polarity!r}; allowed: {', '.join(POLARITIES)}")
         temporal = Temporal(smooth, fill_gaps)
-        found = open_input(
-            source, column=column, config=config, split=split, limit=limit,
-            reading=PixelReading(units, palette, polarity),
-        )  # fmt: skip
+        opened = partial(open_input, source, column=column, config=config, split=split, limit=limit)
+        found = opened(reading=PixelReading(units, palette, polarity))
         if dry_run:
             _show_plan(found, source, out, as_json)
             return
-        # files are made white-hot as they are read, rows of a release are not
+        # what is stated of files is done as they are read; rows of a release are taken as they are
         state = polarity if found.source is not None or polarity == "auto" else "white-hot"
         annotator = make_annotator(detector, landmarker, attributes, state, min_face, threshold)
+        if found.source is None and polarity == "auto" and annotator.tells_polarity:
+            found = opened(reading=PixelReading(units, palette, "open"))
         settings = {"min_face": min_face, "threshold": threshold, "polarity": polarity}
         if into_release:
             from .relabel import plan_relabelling
@@ -114,12 +119,14 @@ def register(app: typer.Typer, finish: Finish) -> None:
                 Path(source), annotator, temporal, settings=settings, limit=limit,
                 replace_ground_truth=replace_ground_truth,
             )  # fmt: skip
-            _into_release(plan, out, annotator, temporal, finish, as_json, quiet)
+            _into_release(plan, out, annotator, temporal, finish, workers, as_json, quiet)
             return
         if overlay:
             from .overlay import annotate_overlay
 
-            summary = annotate_overlay(found, out, annotator, temporal, settings=settings, draw=draw, quiet=quiet)
+            summary = annotate_overlay(
+                found, out, annotator, temporal, settings=settings, draw=draw, workers=workers, quiet=quiet
+            )
             name = "video" if found.source is not None and "video" in found.source.configs else "image"
             load = f"thermvision_db.load({name!r}, {source!r}, overlay={str(out)!r})"
             _show(summary, out, f'python -c "import thermvision_db; print({load})"', as_json)
@@ -127,8 +134,9 @@ def register(app: typer.Typer, finish: Finish) -> None:
         from .annotate import annotate_to_files
 
         summary = annotate_to_files(
-            found, out, format or "", annotator, temporal, settings=settings, points=points, draw=draw, quiet=quiet
-        )
+            found, out, format or "", annotator, temporal, settings=settings, points=points, draw=draw, workers=workers,
+            quiet=quiet,
+        )  # fmt: skip
         truth = source if is_release(Path(source)) else "TRUTH"
         following = f"thermvision evaluate {truth} --predictions {out}"
         if draw is not None:
@@ -199,8 +207,6 @@ def make_annotator(
     from thermvision.annotations.attributes import AttributeReader
     from thermvision.annotations.pipeline import Annotator
 
-    if polarity not in POLARITIES:
-        raise UsageError(f"--polarity is {polarity!r}; allowed: {', '.join(POLARITIES)}")
     options = {n: v for n, v in {"min_face": min_face, "threshold": threshold}.items() if v is not None}
     return Annotator(
         registry.detector(detector, **options),
@@ -216,12 +222,13 @@ def _into_release(
     annotator: Annotates,
     temporal: Temporal,
     finish: Finish,
+    workers: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
     from .relabel import relabel
 
-    manifest = relabel(plan, out, annotator, temporal, quiet=quiet)
+    manifest = relabel(plan, out, annotator, temporal, workers=workers, quiet=quiet)
     failed = [f for f in manifest.failed if f not in plan.source.release.failed]
     if as_json:
         show_json({
@@ -254,6 +261,8 @@ def _show(summary: Summary, out: Path, following: str, as_json: bool) -> None:
             f"{out}: {summary.faces} faces in {summary.frames} frames of {summary.items} images and videos;"
             f" {summary.without_face} frames without a face; by {summary.annotation_source or 'nobody'}"
         )
+        for name, counts in summary.recognised().items():
+            print(f"  {name}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
         _list(summary.findings)
         print(f"next: {following}")
     if summary.findings:

@@ -15,8 +15,9 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats.records import FileFaces
 from thermvision.annotations.schema import EXPRESSIONS, FRAME_COLUMNS, FrameAnnotation
 
-from .annotate import Summary, from_plain, record_of, to_plain
+from .annotate import Summary, from_plain, to_plain
 from .inputs import Chunk, Input, Item, is_release, source_input
+from .item_faces import record_of
 from .label_files import is_folder, write_label_files
 from .parts import Advance, check_free, each_part, work_folder
 from .progress import BuildProgress

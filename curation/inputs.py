@@ -35,9 +35,27 @@ IMAGES_A_CHUNK = 64
 _GENDER_FOLDER = re.compile(r"(female|male)[ _-]*subjects?(\.zip)?", re.IGNORECASE)
 
 
+@dataclass
+class Seen:
+    """What an item's pixels were taken for, known from its first frame on; a release's are what they are.
+
+    Attributes:
+        notes: see `thermvision.annotations.intake.Intake`.
+        inverted: whether reading inverted them.
+        doubt: probability of black-hot above which the annotator may still invert them.
+    """
+
+    notes: dict[str, str] = field(default_factory=dict)
+    inverted: bool = False
+    doubt: float = 0.5
+
+
 @dataclass(frozen=True)
 class PixelReading:
     """How pixels become gray; see `thermvision.annotations.intake.to_gray` for the allowed values.
+
+    ``polarity`` is "open" where the detector tells which frames are black-hot: reading then leaves that to it, but for
+    temperatures.
 
     >>> black_hot = PixelReading(polarity="black-hot")
     >>> [int(gray[0, 0]) for gray in black_hot.frames([np.full((8, 8), 255, np.uint8), np.zeros((8, 8), np.uint8)])]
@@ -48,8 +66,8 @@ class PixelReading:
     palette: str = "auto"
     polarity: str = "auto"
 
-    def frames(self, pixels: Iterable[NDArray[Any]]) -> Iterator[Gray]:
-        """(H, W) uint8 white-hot frames of one source, whose first frame decides how all are read.
+    def frames(self, pixels: Iterable[NDArray[Any]], seen: Seen | None = None) -> Iterator[Gray]:
+        """(H, W) uint8 frames of one source, whose first frame decides how all are read, and is told to ``seen``.
 
         Raises:
             UsageError: an option has no such value.
@@ -62,6 +80,8 @@ class PixelReading:
             if decoder is None:
                 intake = to_gray(frame, self.units, self.palette, self.polarity)
                 decoder = intake.decoder
+                if seen is not None:
+                    seen.notes, seen.inverted, seen.doubt = intake.notes, intake.inverted, intake.doubt
             else:
                 intake = decoder(frame)
             yield intake.gray
@@ -78,6 +98,7 @@ class Item:
         read: opens it and gives its frames; raises `DamagedInputError` when it does not decode.
         row: its row, where it comes from a release or the archives.
         fps: frames a second of a video; None where that is not known.
+        seen: what its pixels were taken for.
     """
 
     item_id: str
@@ -86,6 +107,7 @@ class Item:
     read: Callable[[], Iterable[Gray]]
     row: Mapping[str, Any] | None = None
     fps: float | None = None
+    seen: Seen = field(default_factory=Seen)
 
     def frame_path(self, frame: int) -> str:
         """The name of one frame: a video's are named as the published archives name theirs.
@@ -99,6 +121,8 @@ class Item:
 @dataclass(frozen=True)
 class Chunk:
     """Items that are read together.
+
+    It crosses process borders, so ``read`` is a module-level function with what it needs.
 
     Attributes:
         key: unique in the input, fit for a file name.
@@ -209,10 +233,6 @@ def files_input(path: Path, limit: int | None, reading: PixelReading) -> Input:
         seen = f"; the first of {len(files)} files is {next(iter(files))}" if files else ""
         raise UsageError(f"{path} holds no image and no video{seen}; allowed: {' '.join((*SUFFIXES, *VIDEOS))}")
 
-    def read(names: Sequence[str]) -> Iterator[Item]:
-        for name in names:
-            yield _file_item(name, files[name], kinds[name] in VIDEOS, reading)
-
     groups = [("images", images[n : n + IMAGES_A_CHUNK]) for n in range(0, len(images), IMAGES_A_CHUNK)]
     groups += [("video", [name]) for name in videos]
     chunks = []
@@ -220,18 +240,27 @@ def files_input(path: Path, limit: int | None, reading: PixelReading) -> Input:
         stats = [(name, (root / name).stat()) for name in names]
         content = [vars(reading), [[name, s.st_size, s.st_mtime_ns] for name, s in stats]]
         frames = len(names) if kind == "images" else max(_announced(root / names[0])[0], 1)
-        chunks.append(Chunk(f"{kind}-{number:05d}", content, tuple(names), frames, partial(read, names)))
+        named = tuple((name, files[name]) for name in names)
+        read = partial(_file_items, named, kind == "video", reading)
+        chunks.append(Chunk(f"{kind}-{number:05d}", content, tuple(names), frames, read))
     return Input(path.resolve().name, tuple(chunks), tuple(sorted(findings)))
 
 
-def _file_item(name: str, file: Path, is_video: bool, reading: PixelReading) -> Item:
+def _file_items(files: Sequence[tuple[str, Path]], is_video: bool, reading: PixelReading) -> Iterator[Item]:
+    for name, file in files:
+        yield _item_of(name, name, file, is_video, reading)
+
+
+def _item_of(item_id: str, path: str, data: bytes | Path, is_video: bool, reading: PixelReading) -> Item:
+    seen = Seen()
     if is_video:
-        return Item(name, name, True, partial(_video, file, reading), fps=_announced(file)[1])
-    return Item(name, name, False, lambda: reading.frames([read_picture(file)]))
+        read: Callable[[], Iterable[Gray]] = partial(_video, data, reading, seen)
+        return Item(item_id, path, True, read, fps=_announced(data)[1], seen=seen)
+    return Item(item_id, path, False, lambda: reading.frames([_picture(data, item_id)], seen), seen=seen)
 
 
-def _video(data: bytes | Path, reading: PixelReading | None) -> Iterator[Gray]:
-    return reading.frames(each_frame(data)) if reading else map(_as_gray, each_frame(data))
+def _video(data: bytes | Path, reading: PixelReading | None, seen: Seen | None = None) -> Iterator[Gray]:
+    return reading.frames(each_frame(data), seen) if reading else map(_as_gray, each_frame(data))
 
 
 def _announced(data: bytes | Path) -> tuple[int, float | None]:
@@ -269,19 +298,20 @@ def source_input(source: Source, config: str | None, split: str | None, limit: i
                 if limit is not None:
                     left[name == "video"] = (left[name == "video"] or 0) - len(listed)
                 ids = tuple(item_id for item_id, _ in listed)
-
-                def read(name: str = name, part: Any = part, ids: Any = ids, column: str = id_column) -> Iterator[Item]:
-                    for table in source.tables(name, part):
-                        for row in table.to_pylist():
-                            if row[column] in ids:
-                                yield row_item(name, row)
-
+                read = partial(_row_items, source, name, part, id_column, frozenset(ids))
                 key = f"{name}-{part_split}-{number:05d}"
                 frames = sum(n for _, n in listed)
                 chunks.append(Chunk(key, [source.digest, name, part_split, number, list(ids)], ids, frames, read))
     if not chunks:
         raise UsageError(f"{source.root} has no rows in split {split!r}; leave --split out to take all")
     return Input(source.root.name, tuple(chunks), source=source)
+
+
+def _row_items(source: Source, config: str, part: Any, column: str, ids: frozenset[str]) -> Iterator[Item]:
+    for table in source.tables(config, part):
+        for row in table.to_pylist():
+            if row[column] in ids:
+                yield row_item(config, row)
 
 
 def row_item(config: str, row: Mapping[str, Any]) -> Item:
@@ -321,13 +351,7 @@ def dataset_input(
         for start in range(0, count, size):
             numbers = range(start, min(start + size, count))
             ids = tuple(f"{name}/{n:06d}" for n in numbers)
-
-            def read(
-                opened: Any = opened, numbers: Any = numbers, ids: Any = ids, v: bool = is_video
-            ) -> Iterator[Item]:
-                for item_id, n in zip(ids, numbers, strict=True):
-                    yield _column_item(item_id, opened[n][column], v, reading)
-
+            read = partial(_column_items, opened, column, numbers, ids, is_video, reading)
             content = [vars(reading), rows._fingerprint, column, name, start]
             chunks.append(Chunk(f"{name}-{start:07d}", content, ids, len(ids), read))
     if not chunks:
@@ -365,12 +389,14 @@ def _undecoded(rows: Any, column: str) -> tuple[bool, Any]:
     raise UsageError(f"column {column!r} is {kind}; allowed: a column of Image() or Video()")
 
 
-def _column_item(item_id: str, value: Mapping[str, Any], is_video: bool, reading: PixelReading) -> Item:
-    data: bytes | Path = value["bytes"] if value["bytes"] is not None else Path(value["path"])
-    suffix = Path(value["path"] or "").suffix or (".mp4" if is_video else ".png")
-    if is_video:
-        return Item(item_id, f"{item_id}{suffix}", True, partial(_video, data, reading), fps=_announced(data)[1])
-    return Item(item_id, f"{item_id}{suffix}", False, lambda: reading.frames([_picture(data, item_id)]))
+def _column_items(
+    rows: Any, column: str, numbers: Sequence[int], ids: Sequence[str], is_video: bool, reading: PixelReading
+) -> Iterator[Item]:
+    for item_id, number in zip(ids, numbers, strict=True):
+        value = rows[number][column]
+        data: bytes | Path = value["bytes"] if value["bytes"] is not None else Path(value["path"])
+        suffix = Path(value["path"] or "").suffix or (".mp4" if is_video else ".png")
+        yield _item_of(item_id, f"{item_id}{suffix}", data, is_video, reading)
 
 
 def _picture(data: bytes | Path, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from thermvision.annotations.formats.records import FileFaces
 
 from .store import atomic_write, canonical_json
 
-WRITTEN = ("coco", "yolo", "voc", "dlib", "pts", "csv", "parquet")
+WRITTEN = ("coco", "yolo", "voc", "dlib", "pts", "tfw", "sftl54", "charlotte", "csv", "parquet")
 SOURCE_FILE = "annotation_source.json"
 
 
@@ -75,9 +75,13 @@ def write_label_files(
         atomic_write(out.with_name(f"{out.name}.{SOURCE_FILE}"), made_by)
         return findings
     out.mkdir(parents=True, exist_ok=True)
-    for name, data in label_files(format, images):
+    # a sixth column would not be read by those who train on such a folder
+    options: dict[str, Any] = {"scores": False} if format == "yolo" else {}
+    for name, data in label_files(format, images, **options):
         atomic_write(out / name, data, durable=False)
-    atomic_write(out / SOURCE_FILE, made_by)
+    # among label files of its own suffix it would be taken for one of them
+    beside = FORMATS[format].suffix == Path(SOURCE_FILE).suffix
+    atomic_write(out.with_name(f"{out.name}.{SOURCE_FILE}") if beside else out / SOURCE_FILE, made_by)
     return findings
 
 

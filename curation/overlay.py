@@ -16,6 +16,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,10 +28,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import FRAME_COLUMNS, OUTSIDE, features, frame_columns
 
-from .annotate import Annotates, FrameFaces, Summary, Temporal, annotate_items, summarise
-from .inputs import Chunk, Input, Item
+from .annotate import Summary, annotate_items, summarise
+from .inputs import Input, Item
+from .item_faces import Annotates, FrameFaces, Temporal
 from .pack import Digest, RelativePath
-from .parts import Advance, check_free, each_part, work_folder
+from .parts import check_free, each_part, work_folder
 from .release import describe_validation
 from .store import atomic_path, atomic_write, read_json, sha256_bytes, sha256_file
 
@@ -91,6 +93,7 @@ def annotate_overlay(
     *,
     settings: Mapping[str, Any] | None = None,
     draw: Path | None = None,
+    workers: int = 1,
     quiet: bool = False,
 ) -> Summary:
     """Annotate every clip and still of a release or of the archives into the overlay folder ``out``; resumable.
@@ -105,11 +108,9 @@ def annotate_overlay(
     settings = {**(settings or {}), **asdict(temporal)}
     plan = {"does": "overlay", "by": annotator.source, "settings": settings, "draw": str(draw)}
 
-    def process(chunk: Chunk, advance: Advance) -> Any:
-        return annotate_items(chunk, annotator, temporal, advance, draw, _item_labels)
-
+    process = partial(annotate_items, annotator=annotator, temporal=temporal, draw=draw, plain=_item_labels)
     work = work_folder(out, True)
-    parts = list(each_part(work, found, process, plan, quiet=quiet))
+    parts = list(each_part(work, found, process, plan, workers=workers, quiet=quiet))
     summary = summarise(parts, found, annotator)
     _write(out, found.name, parts, summary, settings)
     shutil.rmtree(work)

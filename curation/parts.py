@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from .assembly import fingerprint, locked
 from .inputs import Chunk, Input
 from .progress import BuildProgress
+from .runners import Advance, Job, Outcome, run_jobs
 from .store import atomic_write, canonical_json, read_json, remove_partial
 
 WORK = ".work"
-Advance = Callable[[int], None]
 Process = Callable[[Chunk, Advance], Any]
 
 
@@ -46,13 +47,21 @@ def check_free(out: Path, is_folder: bool) -> None:
 
 
 def each_part(
-    work: Path, found: Input, process: Process, plan: Mapping[str, Any], *, quiet: bool = False
+    work: Path,
+    found: Input,
+    process: Process,
+    plan: Mapping[str, Any],
+    *,
+    workers: int = 1,
+    quiet: bool = False,
 ) -> Iterator[Any]:
     """The part (plain JSON values) of each chunk in order, made by ``process`` unless it is there already.
 
     Args:
         work: folder of the parts; whoever has the output deletes it.
+        process: a module-level function with what it needs, where there are several workers.
         plan: plain values that decide every part, besides the chunks' own content.
+        workers: processes; the parts do not depend on them.
 
     Raises:
         UsageError: the folder was started with another plan.
@@ -65,12 +74,17 @@ def each_part(
         marks = {c.key: fingerprint([digest, c.content, list(c.item_ids)]) for c in found.chunks}
         waiting = [c for c in found.chunks if _part(work, c, marks[c.key]) is None]
         with BuildProgress(len(waiting), sum(c.frames for c in waiting), quiet=quiet) as progress:
-            for chunk in waiting:
-                value = process(chunk, progress.advance)
-                atomic_write(work / f"{chunk.key}.json", canonical_json({"mark": marks[chunk.key], "part": value}))
-                progress.shard_done(chunk.key)
+            jobs = [Job(c.key, marks[c.key], c.item_ids, c.frames, c) for c in waiting]
+            for job, _ in run_jobs(work, jobs, partial(_make, process=process), workers, progress.advance):
+                progress.shard_done(job.key)
         for chunk in found.chunks:
             yield _part(work, chunk, marks[chunk.key])
+
+
+def _make(work: Path, job: Job, advance: Advance, *, process: Process) -> Outcome:
+    value = process(job.payload, advance)
+    atomic_write(work / f"{job.key}.json", canonical_json({"mark": job.fingerprint, "part": value}))
+    return Outcome(())
 
 
 def _claim(work: Path, digest: str, name: str) -> None:

@@ -18,12 +18,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
-from thermvision.annotations.schema import FRAME_COLUMNS, FrameAnnotation, clip_columns, frame_columns
+from thermvision.annotations.schema import ATTRIBUTES, FRAME_COLUMNS, clip_columns, frame_columns
 
-from .annotate import Annotates, Temporal, annotations_of, source_of
 from .assembly import assemble, fingerprint, plan_digest, software_versions, whole
 from .import_report import REPORT
 from .inputs import Chunk, row_item, source_input
+from .item_faces import Annotates, FrameFaces, Temporal, attributes_of, each_item, source_of
 from .pack import Shard, shard_path, write_shard
 from .release import Failed, Manifest
 from .runners import Advance, Job, Outcome
@@ -31,7 +31,8 @@ from .sources import ReleaseSource
 from .store import atomic_path
 
 GROUND_TRUTH = "ground_truth"
-_FORMAT = "thermvision-relabel/1"  # raise the number when rows change for the same annotator
+_WORN = ("beard", "glasses", "mask", "headwear")  # columns of an item that an annotator may fill where they are null
+_FORMAT = "thermvision-relabel/2"  # raise the number when rows change for the same annotator
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,9 @@ def plan_relabelling(
         numbers[place] += 1
         digest = fingerprint([*common, shard.sha256, number, *more])
         key = f"{shard.config}-{shard.split}-{number:05d}"
-        return Job(key, digest, tuple(made), frames, _Payload(shard, number, **payload))
+        # rows of `frames` are taken from the items' new shards, so those must all be there
+        stage = 1 if shard.config == "frames" else 0
+        return Job(key, digest, tuple(made), frames, _Payload(shard, number, **payload), stage)
 
     for path, (ids, frames) in chosen.items():
         made = job(shards[path], sorted(ids), sorted(ids), frames, ids=ids)
@@ -160,7 +163,9 @@ def _new_path(job: Job, version: str) -> str:
     return shard_path(shard.config, shard.split, version, job.payload.number)
 
 
-def relabel(plan: Relabelling, out: Path, annotator: Annotates, temporal: Temporal, *, quiet: bool = False) -> Manifest:
+def relabel(
+    plan: Relabelling, out: Path, annotator: Annotates, temporal: Temporal, *, workers: int = 1, quiet: bool = False
+) -> Manifest:
     """Write the next version of ``plan.source`` into ``out``; a killed run goes on at the shard it was in.
 
     Raises:
@@ -188,9 +193,12 @@ def relabel(plan: Relabelling, out: Path, annotator: Annotates, temporal: Tempor
         )
 
     files = {name: (root / name).read_bytes() for name in (*parent.recipes, REPORT) if (root / name).is_file()}
-    worker = partial(_supersede, plan=plan, annotator=annotator, temporal=temporal)
+    worker = partial(_supersede, source=plan.source, version=plan.version, annotator=annotator, temporal=temporal)
     made_from = f"{root.resolve().name} {parent.version}, annotated"
-    return assemble(out, plan.jobs, worker, manifest, made_from=made_from, software=software, files=files, quiet=quiet)
+    return assemble(
+        out, plan.jobs, worker, manifest, made_from=made_from, software=software, files=files, workers=workers,
+        quiet=quiet,
+    )  # fmt: skip
 
 
 def _copy(root: Path, out: Path, shard: Shard) -> None:
@@ -204,20 +212,25 @@ def _copy(root: Path, out: Path, shard: Shard) -> None:
 
 
 def _supersede(
-    out: Path, job: Job, advance: Advance, *, plan: Relabelling, annotator: Annotates, temporal: Temporal
+    out: Path,
+    job: Job,
+    advance: Advance,
+    *,
+    source: ReleaseSource,
+    version: str,
+    annotator: Annotates,
+    temporal: Temporal,
 ) -> Outcome:
     """Write the shard that takes the place of one of the parent's; see `runners.Worker`."""
     payload: _Payload = job.payload
     old = payload.shard
-    rows = [row for table in plan.source.tables(old.config, old.path) for row in table.to_pylist()]
+    rows = [row for table in source.tables(old.config, old.path) for row in table.to_pylist()]
     failed: list[Failed] = []
     if old.config == "frames":
         _take_over(out, rows, payload.items or {})
     else:
         failed = _annotate_rows(rows, old.config, payload.ids, annotator, temporal, advance)
-    shard = write_shard(
-        out, old.config, old.split, plan.version, payload.number, rows, plan.source.identities, job.fingerprint
-    )
+    shard = write_shard(out, old.config, old.split, version, payload.number, rows, source.identities, job.fingerprint)
     return Outcome((shard.model_copy(update={"replaces": (old.path,)}),), tuple(failed))
 
 
@@ -231,23 +244,26 @@ def _annotate_rows(
 ) -> list[Failed]:
     """Fill the annotation columns of the rows in ``ids``; a row that does not decode stays as it is."""
     failed = []
-    for row in rows:
-        item = row_item(config, row)
-        if item.item_id not in ids:
-            continue
-        try:
-            found = annotations_of(annotator, item, temporal, advance)
-            if config == "video" and len(found) != row["num_frames"]:
-                raise DamagedInputError(f"{len(found)} frames decode; the row says {row['num_frames']}")
-        except DamagedInputError as error:
-            failed.append(Failed(item_id=item.item_id, code="not-annotated", reason=str(error)))
+    key = "clip_id" if config == "video" else "image_id"
+    chosen = {row[key]: row for row in rows if row[key] in ids}
+    items = (row_item(config, row) for row in chosen.values())
+    for item, found in each_item(items, annotator, temporal, advance):
+        row = chosen[item.item_id]
+        if not isinstance(found, DamagedInputError) and config == "video" and len(found) != row["num_frames"]:
+            found = DamagedInputError(f"{len(found)} frames decode; the row says {row['num_frames']}")
+        if isinstance(found, DamagedInputError):
+            failed.append(Failed(item_id=item.item_id, code="not-annotated", reason=str(found)))
             continue
         row.update(_columns(config, found), annotation_source=source_of(annotator, found))
+        for name, label in attributes_of(found).items():
+            if name in _WORN and row[name] is None:  # what a recipe states is known better
+                row[name] = ATTRIBUTES[name].index(label)
     return failed
 
 
-def _columns(config: str, found: Sequence[FrameAnnotation]) -> dict[str, Any]:
-    return clip_columns(found) if config == "video" else frame_columns(found[0])
+def _columns(config: str, found: Sequence[FrameFaces]) -> dict[str, Any]:
+    annotations = [f.annotation for f in found]
+    return clip_columns(annotations) if config == "video" else frame_columns(annotations[0])
 
 
 def _take_over(out: Path, rows: Sequence[dict[str, Any]], items: Mapping[str, str]) -> None:
@@ -256,7 +272,7 @@ def _take_over(out: Path, rows: Sequence[dict[str, Any]], items: Mapping[str, st
     for path in sorted(set(items.values())):
         names = set(pq.read_schema(out / path).names)
         key = "clip_id" if "clip_id" in names else "image_id"
-        table = pq.read_table(out / path, columns=[key, *FRAME_COLUMNS, "annotation_source"])
+        table = pq.read_table(out / path, columns=[key, *FRAME_COLUMNS, *_WORN, "annotation_source"])
         known |= {row[key]: {**row, "is_clip": key == "clip_id"} for row in table.to_pylist()}
     for row in rows:
         if (item := known.get(row["item_id"])) is None or row["item_id"] not in items:
@@ -264,4 +280,6 @@ def _take_over(out: Path, rows: Sequence[dict[str, Any]], items: Mapping[str, st
         for name in FRAME_COLUMNS:
             value = item[name]
             row[name] = value[row["frame_index"]] if item["is_clip"] and value is not None else value
+        for name in _WORN:
+            row[name] = item[name] if row[name] is None else row[name]
         row["annotation_source"] = item["annotation_source"]

@@ -34,6 +34,7 @@ class Job:
         items: ids of the items it makes.
         frames: how many frames it makes, for the progress bar.
         payload: what the worker needs; it crosses process borders.
+        stage: it begins when all jobs of lower stages are done.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Job:
     items: tuple[str, ...]
     frames: int
     payload: Any
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,18 @@ _messages: Any = None  # set in each worker process
 def run_jobs(
     root: Path, jobs: Sequence[Job], worker: Worker, workers: int, advance: Advance
 ) -> Iterator[tuple[Job, Outcome]]:
-    """Yield each job with its outcome as it finishes. ``workers`` 1 runs them in this process, in order.
+    """Yield each job with its outcome as it finishes. ``workers`` 1 runs them in this process, stage by stage in order.
 
     Raises:
         ThermVisionError: from a worker, or because a worker process died.
     """
+    for stage in sorted({job.stage for job in jobs}):
+        yield from _run_stage(root, [job for job in jobs if job.stage == stage], worker, workers, advance)
+
+
+def _run_stage(
+    root: Path, jobs: Sequence[Job], worker: Worker, workers: int, advance: Advance
+) -> Iterator[tuple[Job, Outcome]]:
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
             yield job, worker(root, job, advance)

@@ -1,4 +1,4 @@
-"""What this installation has, and for each engine and extra what it lacks and the command that brings it."""
+"""What this installation has, and for each engine, extra and shipped model what it lacks and what brings it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from thermvision.annotations.errors import ThermVisionError
+from thermvision.annotations.session import REINSTALL, SHIPPED, open_model
 from thermvision.generation.engines import ENGINES, get_engine
 
 DISTRIBUTION = "thermvision-db"
@@ -16,12 +17,13 @@ CORE = "core"
 
 
 def examine() -> dict[str, Any]:
-    """Versions, then a list of parts (core, extras, engines) with ``ready``, ``lacks`` and ``mend``.
+    """Versions, then a list of parts (core, extras, engines, models) with ``ready``, ``lacks`` and ``mend``.
 
     >>> examine()["parts"][0]["part"]
     'core'
     """
     parts = [_extra(CORE), *(_extra(name) for name in _extras()), *(_engine(name) for name in sorted(ENGINES))]
+    parts += [_model(name) for name in SHIPPED]
     return {"versions": _versions(), "parts": parts}
 
 
@@ -38,7 +40,18 @@ def print_examination(examination: dict[str, Any]) -> None:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for name in (DISTRIBUTION, "datasets", "huggingface_hub", "numpy", "pyarrow", "av", "torch", "anny", "numba"):
+    for name in (
+        DISTRIBUTION,
+        "datasets",
+        "huggingface_hub",
+        "numpy",
+        "pyarrow",
+        "av",
+        "onnxruntime",
+        "torch",
+        "anny",
+        "numba",
+    ):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -79,3 +92,12 @@ def _engine(name: str) -> dict[str, Any]:
         lacks = [str(error)]
     mend = f'pip install -c constraints.txt -e ".[{name}]"'
     return {"part": f"engine {name}", "ready": not lacks, "lacks": lacks, "mend": mend, "required": False}
+
+
+def _model(name: str) -> dict[str, Any]:
+    try:
+        open_model(name)
+        lacks: list[str] = []
+    except ThermVisionError as error:
+        lacks = [str(error)]
+    return {"part": f"model {name}", "ready": not lacks, "lacks": lacks, "mend": REINSTALL, "required": False}

@@ -35,6 +35,7 @@ class BrightAnnotator:
 
     def __init__(self, stop_after: int | None = None, blind: Iterable[int] = ()) -> None:
         self.source, self.stop_after, self.blind, self.seen = "bright@0", stop_after, set(blind), 0
+        self.tells_polarity = False
 
     def faces(self, frame: np.ndarray) -> list[Face]:
         if self.seen == self.stop_after:
@@ -45,15 +46,23 @@ class BrightAnnotator:
             return []
         return [Face(box, 0.75, np.full((5, 2), np.nan, np.float32), shape_in(box), {"glasses": ("none", 0.9)})]
 
-    def stream(self, frames: Iterable[np.ndarray], *, video: bool = False) -> Iterator[FrameAnnotation]:
+    def all_faces(
+        self, frames: Iterable[np.ndarray], *, video: bool = False, doubt: float = 0.5
+    ) -> Iterator[tuple[list[Face], str]]:
+        for frame in frames:
+            yield self.faces(frame), self.source
+
+    def main_faces(
+        self, frames: Iterable[np.ndarray], *, video: bool = False, doubt: float = 0.5
+    ) -> Iterator[tuple[FrameAnnotation, dict[str, tuple[str, float]]]]:
         for frame in frames:
             faces = self.faces(frame)
             if not faces:
-                yield FrameAnnotation.no_face(self.source)
+                yield FrameAnnotation.no_face(self.source), {}
                 continue
             face, shape = faces[0], faces[0].shape
             assert shape is not None
-            yield FrameAnnotation(
+            annotation = FrameAnnotation(
                 bbox=face.bbox,
                 face_count=1,
                 source=self.source,
@@ -64,3 +73,4 @@ class BrightAnnotator:
                 eye_openness=shape.eye_openness,
                 mouth_openness=shape.mouth_openness,
             )
+            yield annotation, face.attributes

@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
 
 import thermvision_db
 from thermvision.annotations import errors
 from thermvision.curation.release import read_release
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(capsys, *arguments):
@@ -79,8 +82,23 @@ def test_doctor_knows_versions_and_parts(capsys):
     facts = json.loads(out)
     assert code == 0
     assert facts["versions"]["thermvision-db"] == thermvision_db.__version__
-    assert {p["part"] for p in facts["parts"]} == {"core", "extra dev", "extra phantom", "engine phantom"}
-    assert all(p["ready"] for p in facts["parts"])
+    models = {f"model {name}" for name in ("detector", "landmarker", "embedder", "attributes")}
+    extras = {f"extra {name}" for name in ("dev", "eval", "phantom", "train")}
+    assert {p["part"] for p in facts["parts"]} == {"core", *extras, "engine phantom", *models}
+    shipped = {f"model {p.stem}" for p in (ROOT / "annotations" / "models").glob("*.onnx")}
+    assert {p["part"] for p in facts["parts"] if not p["ready"]} == models - shipped
+
+
+def test_doctor_names_a_model_that_is_not_whole(capsys, monkeypatch, tmp_path):
+    from thermvision.annotations import session
+
+    (tmp_path / "detector.onnx").write_bytes(b"half")
+    monkeypatch.setattr(session, "_shipped_path", lambda name: tmp_path / f"{name}.onnx")
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0  # a release is built without them
+    assert "lacking  model detector\n         detector cannot be opened" in out
+    assert "lacking  model embedder" in out
+    assert "type: pip install --force-reinstall thermvision-db" in out
 
 
 def test_doctor_names_what_is_missing_and_the_command(capsys, monkeypatch):

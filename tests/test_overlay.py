@@ -12,9 +12,10 @@ from fake_annotator import BrightAnnotator, bright_box
 import thermvision_db
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import FrameAnnotation
-from thermvision.curation.annotate import FrameFaces, Summary, Temporal
+from thermvision.curation.annotate import Summary
 from thermvision.curation.ingest import import_release
 from thermvision.curation.inputs import open_input
+from thermvision.curation.item_faces import FrameFaces, Temporal
 from thermvision.curation.overlay import annotate_overlay, frame_findings, join, read_overlay
 
 from .published_imitation import SIZE, imitation, png

@@ -70,7 +70,9 @@ def test_recipes_are_recipes() -> None:
 def test_shell_examples(workdir: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     others = [(line, command) for line, command in commands() if command not in (BUILD, TEST)]
-    assert len(others) >= 4
+    assert len(others) >= 7
+    if not list((ROOT / "annotations" / "models").glob("detector.onnx")):  # a checkout without models
+        others = [(line, command) for line, command in others if "faces.json" not in command]
     for line, command in others:
         assert command.startswith("thermvision "), f"README.md:{line}: `{command}` is no command of this project"
         run = subprocess.run(

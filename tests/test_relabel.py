@@ -11,10 +11,10 @@ from fake_annotator import BrightAnnotator, bright_box
 
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import FRAME_COLUMNS
-from thermvision.curation import relabel as module
-from thermvision.curation.annotate import Temporal
+from thermvision.curation import item_faces
 from thermvision.curation.ingest import import_release
-from thermvision.curation.relabel import next_version, plan_relabelling, relabel
+from thermvision.curation.item_faces import Temporal
+from thermvision.curation.relabel import _annotate_rows, next_version, plan_relabelling, relabel
 from thermvision.curation.release import Manifest, read_release
 from thermvision.curation.store import sha256_file
 from thermvision.curation.verify import verify_release
@@ -126,7 +126,7 @@ def test_a_clip_that_does_not_decode_stays_and_is_told(
     def broken(*_: Any) -> Any:
         raise DamagedInputError("a frame is corrupt")
 
-    monkeypatch.setattr(module, "annotations_of", broken)
+    monkeypatch.setattr(item_faces, "_video_faces", broken)
     made = run(imported_release, tmp_path / "out", BrightAnnotator())
     assert [(f.item_id, f.code) for f in made.failed] == [("F_01_S1", "not-annotated")]
     for config in ("video", "frames"):
@@ -154,3 +154,28 @@ def test_settings_decide_what_may_go_on(imported_release: Path, tmp_path: Path) 
 
 def test_versions_count_up() -> None:
     assert next_version("1.9") == "1.10"
+
+
+def test_attributes_fill_what_nobody_has_stated(imported_release: Path, oval_release: Path, tmp_path: Path) -> None:
+    run(imported_release, tmp_path / "a", BrightAnnotator())
+    for config in ("video", "frames"):
+        assert {r["glasses"] for r in rows_of(imported_release, config)} == {None}
+        assert {r["glasses"] for r in rows_of(tmp_path / "a", config)} == {0}
+        assert {r["mask"] for r in rows_of(tmp_path / "a", config)} == {None}  # of which nothing was said
+    (row, *_) = rows_of(oval_release, "beard")
+    row.update(mask=0, glasses=1, beard=None, headwear=None, gender=0)
+    _annotate_rows([row], "beard", frozenset([row["image_id"]]), Masked(), Temporal(), lambda frames: None)
+    stated = {name: row[name] for name in ("gender", "mask", "glasses", "beard", "headwear")}
+    assert stated == {"gender": 0, "mask": 0, "glasses": 1, "beard": 4, "headwear": 1}
+
+
+class Masked(BrightAnnotator):
+    """Sees a mask, a beard, a cap and the other gender in every frame."""
+
+    def faces(self, frame: np.ndarray) -> list[Any]:
+        said = {"gender": ("male", 1.0), "mask": ("mask", 1.0), "beard": ("goatee", 1.0), "headwear": ("cap", 1.0)}
+        found = super().faces(frame)
+        for face in found:
+            face.attributes.clear()
+            face.attributes.update(said)
+        return found
