@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -77,16 +78,20 @@ def _trainer(name: str) -> Callable[..., None]:
         device: Device = "auto",
         workers: Workers = 1,
         seed: Seed = 0,
+        rate: Annotated[float | None, typer.Option(min=1e-6, max=1, help="Highest learning rate.")] = None,
+        start: Annotated[Path | None, typer.Option(help="NAME.weights.pt of an earlier run to go on from.")] = None,
         quiet: Quiet = False,
     ) -> None:
         require_torch()
         from .tasks import corpus_of, default_run, train_model
 
         run = default_run(name, device, steps, workers, seed)
+        run = run if rate is None else replace(run, rate=rate)
         named = " ".join(source.name for source in sources)
         typed = f"thermvision train {name} {named} --out {out.name} --steps {run.steps} --seed {seed}"
+        typed += f" --rate {run.rate:g} --start {start.name}" if start else ""
         report = None if quiet else _to_stderr
-        path = train_model(name, corpus_of(sources, out), out, run, typed, report)
+        path = train_model(name, corpus_of(sources, out), out, run, typed, report, start)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB; its card: {path.with_suffix('.md')}")
         others = [m for m in MODELS if not (out / f"{m}.onnx").is_file()]
         print(f"next: thermvision train {others[0]} {sources[0]} --out {out}" if others else f"next: ls {out}")

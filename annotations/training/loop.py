@@ -74,12 +74,17 @@ class Curve:
 
 
 def train(
-    net: nn.Module, losses: Losses, samples: Iterator[Chunk], run: Run, report: Callable[[str], None] | None = None
+    net: nn.Module,
+    losses: Losses,
+    samples: Iterator[Chunk],
+    run: Run,
+    report: Callable[[str], None] | None = None,
+    keep: Callable[[nn.Module], None] | None = None,
 ) -> tuple[nn.Module, Curve]:
     """Train ``net`` and return the running average of its weights, with the curve.
 
     The sum of what ``losses`` returns is minimised by AdamW (I. Loshchilov and F. Hutter, ICLR 2019); weights are
-    averaged as by B. Polyak and A. Juditsky (1992), exponentially.
+    averaged as by B. Polyak and A. Juditsky (1992), exponentially. ``keep`` is given the average every 500 batches.
     """
     torch.manual_seed(run.seed)
     if run.device == "cpu":
@@ -102,6 +107,8 @@ def train(
         _follow(average, net, min(0.998, (step + 1) / (step + 20)))
         for name, value in parts.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if keep and (step + 1) % 500 == 0:
+            keep(average)
         if (step + 1) % 100 == 0 or step + 1 == run.steps:
             count = step % 100 + 1
             point = {"step": step + 1, "seconds": round(time.monotonic() - start, 1)}

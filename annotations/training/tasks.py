@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -128,8 +129,18 @@ def default_run(name: str, device: str = "auto", steps: int | None = None, worke
     return Run(count, task.size, task.rate, seed, chosen, workers)
 
 
-def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, report: Report | None = None) -> Path:
+def train_model(
+    name: str,
+    corpus: Path,
+    out: Path,
+    run: Run,
+    command: str,
+    report: Report | None = None,
+    start: Path | None = None,
+) -> Path:
     """Train one of `TASKS` and write NAME.onnx, NAME.md and NAME.curve.json into ``out``.
+
+    NAME.weights.pt is written every 500 batches, for ``start``.
 
     Args:
         name: of `TASKS`.
@@ -138,6 +149,10 @@ def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, repo
         run: see `default_run`.
         command: what the user typed, for the card.
         report: takes a line now and then.
+        start: weights of an earlier run to go on from; the learning rate starts anew.
+
+    Raises:
+        UsageError: the corpus lacks a split, or ``start`` holds no weights of this model.
 
     Returns:
         The ONNX file.
@@ -149,7 +164,14 @@ def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, repo
     torch.manual_seed(run.seed)
     people = len(np.unique(opened.identity[opened.rows(*LEARNED)]))
     samples = task.samples(corpus, LEARNED, run.seed, run.size, run.workers)
-    net, curve = train(task.start(people), task.losses, samples, run, report)
+    net = task.start(people)
+    if start is not None:
+        _load(net, start)
+
+    def keep(average: nn.Module) -> None:
+        torch.save(average.state_dict(), out / f"{name}.weights.pt")
+
+    net, curve = train(net, task.losses, samples, run, report, keep)
     path = out / f"{name}.onnx"
     metadata = {"corpus": opened.digest, "seed": str(run.seed), "steps": str(run.steps)}
     export(task.exported(net), path, task.inputs, task.outputs, task.free, metadata)
@@ -160,6 +182,16 @@ def train_model(name: str, corpus: Path, out: Path, run: Run, command: str, repo
     curve.write(out / f"{name}.curve.json")
     grade_model(name, corpus, out)
     return path
+
+
+def _load(net: nn.Module, start: Path) -> None:
+    try:
+        net.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"{start} holds no weights of this model ({str(error).splitlines()[0][:200]}); allowed: a NAME.weights.pt"
+            " that a training of the same model wrote"
+        ) from error
 
 
 def grade_model(name: str, corpus: Path, out: Path) -> dict[str, grade.Figure]:
