@@ -260,6 +260,8 @@ def _doubts(found: Sequence[Detections], shared: bool) -> NDArray[np.float64]:
 
 
 def _keypoints(given: Floats, shape: FaceShape | None) -> Floats:
-    if np.isfinite(given).all() or shape is None:
+    """Five points of the landmarks, which are nearer to the truth than the detector's; its own where those lack one."""
+    if shape is None:
         return given
-    return five_points(shape.landmarks)
+    found = five_points(shape.landmarks)
+    return np.where(np.isfinite(found), found, given).astype(np.float32)

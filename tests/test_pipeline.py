@@ -171,6 +171,24 @@ def test_all_faces() -> None:
     assert bare.shape is None
 
 
+def test_keypoints_are_those_of_the_landmarks_where_they_are_known() -> None:
+    class Rough(Squares):
+        def detect(self, frames: Sequence[Gray]) -> list[Detections]:
+            return [Detections(d.bboxes, d.scores, np.full((len(d), 5, 2), 7.0)) for d in super().detect(frames)]
+
+    class NoMouth(Marks):
+        def locate(self, frame: Gray, detections: Detections) -> list[FaceShape | None]:
+            shapes = [s for s in super().locate(frame, detections) if s is not None]
+            for shape in shapes:
+                shape.landmarks[48:] = np.nan
+            return [*shapes]
+
+    frame = squares((50, 30, 200))
+    assert Annotator(Rough()).faces(frame)[0].keypoints.tolist() == [[7, 7]] * 5
+    assert Annotator(Rough(), Marks()).faces(frame)[0].keypoints.tolist() == [[55, 35]] * 5
+    assert Annotator(Rough(), NoMouth()).faces(frame)[0].keypoints.tolist() == [[55, 35]] * 3 + [[7, 7]] * 2
+
+
 def test_each_frame_of_a_video() -> None:
     detector = Squares()
     found = list(Annotator(detector).each([255 - squares((20, 10, 200))] * 20, video=True))
