@@ -322,7 +322,7 @@ def evaluate(
         given = replace(given, score=given.score if score_threshold is None else score_threshold)
         findings += seen
     else:
-        running = models or open_models(_needed(chosen, truth), detector, landmarker, embedder, given.min_face)
+        running = models or open_models(_needed(chosen), detector, landmarker, embedder, given.min_face)
         given = replace(given, score=running.score if score_threshold is None else score_threshold)
         source = _pictures_of(truth)
         seen_frames = _with_progress(pictures(source, truth.frames), len(truth.frames), quiet)
@@ -346,9 +346,8 @@ def evaluate(
     return Report(facts, results, tuple(notes))
 
 
-def _needed(chosen: Sequence[str], truth: Truth) -> set[str]:
-    faces = [face for frame in truth.frames for face in frame.faces]
-    of_shape = "pose" in chosen or ("landmarks" in chosen and any(f.landmarks is not None for f in faces))
+def _needed(chosen: Sequence[str]) -> set[str]:
+    of_shape = "pose" in chosen or "landmarks" in chosen
     asked = {"detection": "curve", "verification": "verification", "attributes": "attributes"}
     return {asked[task] for task in chosen if task in asked} | ({"landmarks"} if of_shape else set())
 

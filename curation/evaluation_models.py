@@ -154,7 +154,10 @@ def _looked_at(models: Models, gray: Gray, faces: tuple[KnownFace, ...]) -> tupl
     known = []
     for face, shape, labels in zip(faces, shapes, read, strict=True):
         if shape is not None:
-            face = replace(face, landmarks=shape.landmarks, states=shape.landmark_state, pose=shape.head_pose)
+            # the five points of what is measured are those of its landmarks, not those of the box it was given
+            face = replace(
+                face, keypoints=None, landmarks=shape.landmarks, states=shape.landmark_state, pose=shape.head_pose
+            )
         known.append(replace(face, labels={name: label for name, (label, _) in labels.items()}))
     return tuple(_embedded(models.embedder, gray, known)) if models.embedder is not None else tuple(known)
 
