@@ -103,8 +103,10 @@ def _from_npy(content: bytes, name: str, max_pixels: int) -> NDArray[np.generic]
     try:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers that were written otherwise
+            shape, by_columns, dtype = header(file)
+    except Exception as error:  # the header is parsed as Python and fails like Python: syntax, tokens, values
         raise DamagedInputError(
             f"{name} is no NPY file that can be read ({error}); allowed: arrays of numbers"
         ) from error
@@ -115,5 +117,5 @@ def _from_npy(content: bytes, name: str, max_pixels: int) -> NDArray[np.generic]
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         missing = f"{len(content) - file.tell()} bytes of data, its header says {math.prod(shape) * dtype.itemsize}"
         raise DamagedInputError(f"{name} has {missing}; the file is cut off or was changed")
-    file.seek(0)
-    return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    pixels: NDArray[np.generic] = np.frombuffer(content, dtype, offset=file.tell())
+    return pixels.reshape(shape, order="F" if by_columns else "C").copy()

@@ -194,8 +194,8 @@ def test_no_card_without_a_curve(capsys: Any, doll_corpus: Path, tmp_path: Path)
 def test_the_command_says_what_comes_next(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, doll_corpus: Path, tmp_path: Path
 ) -> None:
-    def pretend(name: str, corpus: Path, out: Path, run: Run, command: str, report: Any) -> Path:
-        assert (corpus, run.steps, report) == (doll_corpus, 5, None)
+    def pretend(name: str, corpus: Path, out: Path, run: Run, command: str, report: Any, start: Path | None) -> Path:
+        assert (corpus, run.steps, report, start) == (doll_corpus, 5, None, None)
         out.mkdir(exist_ok=True)
         (out / f"{name}.onnx").write_bytes(bytes(2**20))
         return out / f"{name}.onnx"
