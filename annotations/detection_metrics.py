@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bootstrap import divide
+from .boxes import iou_matrix
 from .errors import MissingDependencyError
 
 Floats = NDArray[np.float64]
@@ -75,20 +76,6 @@ class Matches:
     images: NDArray[np.int64]
     hits: NDArray[np.bool_]
     faces: NDArray[np.int64]
-
-
-def iou_matrix(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Intersection over union (M, K) of boxes (M, 4) and (K, 4); 0 where a box has no area.
-
-    >>> iou_matrix([[0, 0, 2, 2]], [[1, 0, 2, 2], [5, 5, 1, 1]]).round(3).tolist()
-    [[0.333, 0.0]]
-    """
-    first, second = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (a, b))
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, :2] + first[:, None, 2:], second[None, :, :2] + second[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(-1)
-    total = first[:, None, 2:].prod(-1) + second[None, :, 2:].prod(-1) - common
-    return np.divide(common, total, out=np.zeros_like(common), where=total > 0)
 
 
 def match_boxes(

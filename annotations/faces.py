@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+INVERTED = "+inverted"  # ends the source of what was found in the negative of a frame
 # order of five keypoints, image left and right of an upright frontal face
 KEYPOINTS = ("eye_left", "eye_right", "nose_tip", "mouth_left", "mouth_right")
 

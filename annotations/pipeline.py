@@ -15,15 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.attributes import AttributeReader
+from thermvision.annotations.boxes import iou_matrix
 from thermvision.annotations.conventions import five_points
 from thermvision.annotations.errors import UsageError
-from thermvision.annotations.faces import Detections, FaceDetector, FaceLandmarker, FaceShape, Floats, Gray
+from thermvision.annotations.faces import (
+    INVERTED,
+    Detections,
+    FaceDetector,
+    FaceLandmarker,
+    FaceShape,
+    Floats,
+    Gray,
+)
 from thermvision.annotations.schema import EXPRESSIONS, FrameAnnotation
 
 Attributes = dict[str, tuple[str, float]]
 POLARITIES = ("auto", "white-hot", "black-hot")
 DOUBT = 0.5  # probability of black-hot above which a frame is looked at as its negative
-INVERTED = "+inverted"
 BATCH = 16  # frames read ahead, and those that decide on the polarity of a video
 
 
@@ -231,24 +239,10 @@ def main_face(found: Detections, last: Floats | None = None) -> int | None:
     if not len(found):
         return None
     if last is not None:
-        overlaps = iou(found.bboxes, last)
+        overlaps = iou_matrix(found.bboxes, last)[:, 0]
         if overlaps.max() >= 0.3:
             return int(overlaps.argmax())
     return int((found.bboxes[:, 2] * found.bboxes[:, 3] * found.scores).argmax())
-
-
-def iou(bboxes: Floats, other: Floats) -> Floats:
-    """Intersection over union (M,) of boxes (M, 4) with one box (4,), all ``[x, y, w, h]``.
-
-    >>> iou(np.array([[0, 0, 2, 2], [1, 0, 2, 2], [5, 5, 1, 1]]), np.array([0, 0, 2, 2])).round(3).tolist()
-    [1.0, 0.333, 0.0]
-    """
-    low = np.maximum(bboxes[:, :2], other[:2])
-    high = np.minimum(bboxes[:, :2] + bboxes[:, 2:], other[:2] + other[2:])
-    shared = np.prod(np.maximum(high - low, 0), 1)
-    both = np.prod(bboxes[:, 2:], 1) + np.prod(other[2:]) - shared
-    result: Floats = shared / np.maximum(both, 1e-9)
-    return result
 
 
 def _doubts(found: Sequence[Detections], shared: bool) -> NDArray[np.float64]:

@@ -15,11 +15,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
+from thermvision.annotations.models import SHIPPED
 
-SHIPPED = ("detector", "landmarker", "embedder", "attributes")
 REINSTALL = "pip install --force-reinstall thermvision-db"
 MAX_BYTES = 512 * 2**20
 DIGEST_DIGITS = 12
+
+
+def short_digest(content: bytes) -> str:
+    """The first `DIGEST_DIGITS` hex digits of a file's SHA-256, which tell models of one name apart."""
+    return hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]
 
 
 class Model:
@@ -46,7 +51,7 @@ class Model:
             raise DamagedInputError(
                 f"{name} cannot be opened as an ONNX model: {reason}; allowed: one .onnx file without external data"
             ) from error
-        self.source = f"{name}@{hashlib.sha256(content).hexdigest()[:DIGEST_DIGITS]}"
+        self.source = f"{name}@{short_digest(content)}"
         self.inputs: dict[str, list[int | str | None]] = {i.name: list(i.shape) for i in self._session.get_inputs()}
         self.outputs: dict[str, list[int | str | None]] = {o.name: list(o.shape) for o in self._session.get_outputs()}
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)

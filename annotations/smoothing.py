@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
+from thermvision.annotations.boxes import iou_matrix
 from thermvision.annotations.errors import UsageError
-from thermvision.annotations.pipeline import iou
 from thermvision.annotations.schema import FrameAnnotation
 
 SAME_FACE = 0.3  # boxes before and after that overlap less are two faces
@@ -69,7 +69,7 @@ def temporal(
     note = f"+smoothed({done})"
     boxes = [a.bbox if np.isfinite(a.bbox).all() else None for a in annotations]
     result = [replace(a, source=a.source + note) for a in annotations]
-    for span in _runs(boxes, fill_gaps, lambda a, b: bool(iou(a[None], b)[0] >= SAME_FACE)):
+    for span in _runs(boxes, fill_gaps, lambda a, b: bool(iou_matrix(a, b)[0, 0] >= SAME_FACE)):
         result[span] = _smooth_run(result[span], boxes[span], stiffness, fill_gaps)
     return result
 

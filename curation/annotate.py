@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError
+from thermvision.annotations.faces import INVERTED
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats.records import FaceRecord, FileFaces
 
 from .inputs import Chunk, Input, Item
-from .item_faces import INVERTED, Annotates, FrameFaces, Temporal, each_item, record_of
+from .item_faces import Annotates, FrameFaces, Temporal, each_item, record_of
 from .label_files import is_folder, write_label_files
 from .parts import Advance, check_free, each_part, work_folder
 from .published_layout import png

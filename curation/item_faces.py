@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError
-from thermvision.annotations.faces import FaceShape
+from thermvision.annotations.faces import INVERTED, FaceShape
 from thermvision.annotations.formats.records import HIDDEN, SEEN, UNLABELLED, FaceRecord
 from thermvision.annotations.schema import EXPRESSIONS, OUTSIDE, VISIBLE, FrameAnnotation
 
@@ -25,7 +25,6 @@ from .inputs import Gray, Item
 Advance = Callable[[int], None]
 TOGETHER = 16  # stills detected at once
 MOST_PIXELS = 2**25  # of such stills
-INVERTED = "+inverted"
 MAX_FRAMES = 100_000  # of one video: their faces are in memory until it is smoothed
 
 

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from thermvision.annotations.boxes import iou_matrix
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import FRAME_COLUMNS, OUTSIDE, features, frame_columns
 
@@ -144,18 +145,11 @@ def frame_findings(frame: FrameFaces, published: Sequence[float] | None) -> list
             codes.append("source-has-no-box")
         elif known and not found:
             codes.append("source-has-box")
-        elif known and _iou(annotation.bbox, published) < MIN_IOU:
+        elif known and iou_matrix(annotation.bbox, published)[0, 0] < MIN_IOU:
             codes.append("box-disagrees")
     if annotation.landmark_state is not None and (annotation.landmark_state == OUTSIDE).any():
         codes.append("landmarks-outside")
     return codes
-
-
-def _iou(a: Any, b: Any) -> float:
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    sides = np.clip(np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    shared = float(sides.prod())
-    return shared / max(float(a[2:].prod() + b[2:].prod()) - shared, 1e-9)
 
 
 def _write(

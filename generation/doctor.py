@@ -9,7 +9,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from thermvision.annotations.errors import ThermVisionError
-from thermvision.annotations.session import REINSTALL, SHIPPED, open_model
+from thermvision.annotations.models import SHIPPED
+from thermvision.annotations.session import REINSTALL, open_model
 from thermvision.generation.engines import ENGINES, get_engine
 
 DISTRIBUTION = "thermvision-db"

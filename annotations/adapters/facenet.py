@@ -6,7 +6,6 @@ Where it is not there, stand-ins take its place in `sys.modules` for as long as 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 import threading
@@ -24,7 +23,7 @@ from numpy.typing import ArrayLike
 from thermvision.annotations.embedder import aligned_crops, unit
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError
 from thermvision.annotations.faces import Floats, Gray
-from thermvision.annotations.session import DIGEST_DIGITS, MAX_BYTES
+from thermvision.annotations.session import MAX_BYTES, short_digest
 
 INSTALL = "pip install --no-deps facenet-pytorch"
 TORCH = "pip install 'thermvision-db[train]'"
@@ -147,7 +146,7 @@ class FacenetEmbedder:
             raise DamagedInputError(
                 f"{path} holds no weights of InceptionResnetV1: {reason}; fetch {WEIGHTS}"
             ) from error
-        self.source = f"{file.stem}@{hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]}"
+        self.source = f"{file.stem}@{short_digest(file.read_bytes())}"
 
     def embed(self, image: ArrayLike | Sequence[Gray], keypoints: ArrayLike | None = None) -> Floats:
         """Embeddings (M, 512) float32 of aligned crops (M, 160, 160) uint8, or of the faces of one frame.

@@ -6,7 +6,6 @@ P. Viola, M. Jones, "Rapid Object Detection using a Boosted Cascade of Simple Fe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError
 from thermvision.annotations.faces import KEYPOINTS, Detections, Gray
-from thermvision.annotations.session import DIGEST_DIGITS
+from thermvision.annotations.session import short_digest
 
 CASCADE = "haarcascade_frontalface_default.xml"
 INSTALL = "pip install 'opencv-python-headless<5'"
@@ -43,7 +42,7 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(str(file))
         if self._cascade.empty():
             raise DamagedInputError(f"{file} is no Haar cascade; allowed: an XML file such as {CASCADE}")
-        self.source = f"{file.stem}@{hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]}"
+        self.source = f"{file.stem}@{short_digest(file.read_bytes())}"
         self._smallest = (round(min_face), round(min_face))
         self._threads = threads
 

@@ -7,7 +7,6 @@ an environment of its own. The 70 points are iBUG 68 and two pupils.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import numpy as np
 from thermvision.annotations.conventions import NUM_LANDMARKS
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 from thermvision.annotations.faces import Detections, FaceShape, Gray
-from thermvision.annotations.session import DIGEST_DIGITS, MAX_BYTES
+from thermvision.annotations.session import MAX_BYTES, short_digest
 
 INSTALL = "pip install thermal-face-alignment"
 POINTS = 70
@@ -74,7 +73,7 @@ class TfakeLandmarker:
                     f"thermal-face-alignment cannot get its weights: {error}; fetch them and type: tfake:PATH"
                 ) from error
             raise DamagedInputError(f"{path} holds no weights of thermal-face-alignment: {error}") from error
-        digest = f"-{hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]}" if file is not None else ""
+        digest = f"-{short_digest(file.read_bytes())}" if file is not None else ""
         self.source = f"tfake@{POINTS}{digest}"
 
     def locate(self, frame: Gray, detections: Detections) -> list[FaceShape | None]:

@@ -6,7 +6,6 @@ W. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", Machine Intellige
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 from thermvision.annotations.faces import KEYPOINTS, Detections, Gray
-from thermvision.annotations.session import DIGEST_DIGITS, MAX_BYTES
+from thermvision.annotations.session import MAX_BYTES, short_digest
 
 FETCH = "fetch face_detection_yunet_2023mar.onnx of https://github.com/opencv/opencv_zoo and type: yunet:PATH"
 
@@ -52,7 +51,7 @@ class YuNetDetector:
             self._network = cv2.FaceDetectorYN.create(str(file), "", (32, 32), threshold, overlap)
         except cv2.error as error:
             raise DamagedInputError(f"{path} cannot be read as YuNet: {error.err or error}; {FETCH}") from error
-        self.source = f"{file.stem}@{hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]}"
+        self.source = f"{file.stem}@{short_digest(file.read_bytes())}"
         self._threads = threads
 
     def detect(self, frames: Sequence[Gray]) -> list[Detections]:

@@ -1,1 +1,3 @@
 """The shipped ONNX models, each with its card."""
+
+SHIPPED = ("detector", "landmarker", "embedder", "attributes")

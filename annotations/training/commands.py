@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from thermvision.annotations.errors import MissingDependencyError, UsageError
+from thermvision.annotations.models import SHIPPED as MODELS
 
-MODELS = ("detector", "landmarker", "embedder", "attributes")
 Sources = Annotated[list[Path], typer.Argument(help="Rendered releases with radiometric rows, or one corpus.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the model, its card and its curve.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Batches; the default depends on the device.")]
@@ -89,7 +89,8 @@ def _trainer(name: str) -> Callable[..., None]:
         run = run if rate is None else replace(run, rate=rate)
         named = " ".join(source.name for source in sources)
         typed = f"thermvision train {name} {named} --out {out.name} --steps {run.steps} --seed {seed}"
-        typed += f" --rate {run.rate:g} --start {start.name}" if start else ""
+        typed += f" --rate {rate:g}" if rate is not None else ""
+        typed += f" --start {start.name}" if start is not None else ""
         report = None if quiet else _to_stderr
         path = train_model(name, corpus_of(sources, out), out, run, typed, report, start)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB; its card: {path.with_suffix('.md')}")

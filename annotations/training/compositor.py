@@ -190,11 +190,9 @@ def _place(
     at_y = rng.uniform(0.35 * h, max(0.4 * h, tall - 0.35 * h))
     turn[:, 2] += np.array([at_x, at_y]) - (turn[:, :2] @ centre + turn[:, 2])
 
-    celsius, cover = person.celsius.copy(), person.cover
+    celsius = person.celsius.copy()
     celsius[-1:] = blurred(celsius[-1:], rng.uniform(2, 12))  # goes on as cloth: no streaks
-    if scale < 0.6:  # what the coarser grid cannot hold
-        celsius, cover = blurred(celsius, 0.35 / scale), blurred(cover, 0.35 / scale)
-    warm, cover = (warped(field, turn, (wide, tall)) for field in (celsius, cover))
+    warm, cover = (scaled(field, turn, scale, (wide, tall)) for field in (celsius, person.cover))
     warm, cover = _with_torso(warm, cover, turn, person, rng)
     found: NDArray[np.float64] | None = None
     if known and rng.random() < _HEADLESS:
@@ -214,11 +212,15 @@ def blurred(field: Floats, sigma: float) -> Floats:
     return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)
 
 
-def warped(field: Floats, matrix: NDArray[np.float64], size: tuple[int, int]) -> Floats:
-    """A field brought by a matrix (2, 3) onto a grid of ``size`` (width, height); its edge goes on beyond it.
+def scaled(field: Floats, matrix: NDArray[np.float64], scale: float, size: tuple[int, int]) -> Floats:
+    """A field brought by a matrix (2, 3) of ``scale`` onto a grid of ``size`` (width, height).
+
+    What a coarser grid cannot hold is taken out before; beyond the field its edge goes on.
 
     The matrix is for coordinates with pixel centres at +0.5; OpenCV counts from the centre of the first pixel.
     """
+    if scale < 0.6:
+        field = blurred(field, 0.35 / scale)
     matrix = matrix.copy()
     matrix[:, 2] += 0.5 * matrix[:, :2].sum(1) - 0.5
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE

@@ -14,7 +14,7 @@ from thermvision.annotations.landmarker import SIZE
 from thermvision.annotations.pose import pose_from_rotation, rotation_from_pose
 from thermvision.annotations.schema import OBJECT_OCCLUDED, OUTSIDE, VISIBLE
 
-from .compositor import Person, blurred, cut_out, warped
+from .compositor import Person, cut_out, scaled
 from .corpus import Corpus
 from .sensor_tones import picture
 from .thermal_rooms import empty_room
@@ -75,14 +75,11 @@ def _crop(
     good: float,
 ) -> Crop:
     scale = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))
-    celsius, cover = person.celsius, person.cover
-    if scale < 0.6:
-        celsius, cover = blurred(celsius, 0.35 / scale), blurred(cover, 0.35 / scale)
 
     ambient = float(corpus.ambient[row])
-    warm = warped(celsius, to_crop, (SIZE, SIZE))
+    warm = scaled(person.celsius, to_crop, scale, (SIZE, SIZE))
     if rng.random() < 0.6:
-        share = warped(cover, to_crop, (SIZE, SIZE))
+        share = scaled(person.cover, to_crop, scale, (SIZE, SIZE))
         warm = empty_room((SIZE, SIZE), ambient, rng) * (1 - share) + warm * share
     image, _ = picture(warm.astype(np.float32), ambient, _SKIN_C, rng, polarity=False, good=good)
     landmarks = person.landmarks @ to_crop[:, :2].T + to_crop[:, 2]
