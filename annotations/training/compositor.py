@@ -33,7 +33,7 @@ _WORN = {
 }
 # how many faces a picture has, and the odds
 _COUNTS, _ODDS = (0, 1, 2, 3, 4), (0.12, 0.44, 0.18, 0.15, 0.11)
-_NEARLY_UPRIGHT, _UPSIDE_DOWN, _HEADLESS = 0.8, 0.03, 0.08
+_NEARLY_UPRIGHT, _UPSIDE_DOWN, _HEADLESS = 0.8, 0.1, 0.08
 _GOOD = 0.2  # share of pictures that a good camera made
 
 

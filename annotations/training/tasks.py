@@ -21,6 +21,7 @@ from .corpus import Corpus, bake, digest_of, open_corpus
 from .export import export, set_metadata
 from .loop import Curve, Losses, Run, train
 from .pool import Chunk
+from .restore import restore
 
 Report = Callable[[str], None]
 LEARNED, CHOSEN, TESTED = ("train",), ("validation",), ("test",)
@@ -149,7 +150,7 @@ def train_model(
         run: see `default_run`.
         command: what the user typed, for the card.
         report: takes a line now and then.
-        start: weights of an earlier run to go on from; the learning rate starts anew.
+        start: an earlier run to go on from, its NAME.weights.pt or its NAME.onnx; the learning rate starts anew.
 
     Raises:
         UsageError: the corpus lacks a split, or ``start`` holds no weights of this model.
@@ -166,7 +167,11 @@ def train_model(
     samples = task.samples(corpus, LEARNED, run.seed, run.size, run.workers)
     net = task.start(people)
     if start is not None:
-        _load(net, start)
+        if start.suffix == ".onnx":
+            image = torch.from_numpy(next(samples)["image"])[:, None].float()
+            restore(task.exported(net), start, image)
+        else:
+            _load(net, start)
 
     def keep(average: nn.Module) -> None:
         torch.save(average.state_dict(), out / f"{name}.weights.pt")
@@ -190,7 +195,7 @@ def _load(net: nn.Module, start: Path) -> None:
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise UsageError(
             f"{start} holds no weights of this model ({str(error).splitlines()[0][:200]}); allowed: a NAME.weights.pt"
-            " that a training of the same model wrote"
+            " or NAME.onnx that a training of the same model wrote"
         ) from error
 
 
