@@ -79,9 +79,7 @@ def _trainer(name: str) -> Callable[..., None]:
         workers: Workers = 1,
         seed: Seed = 0,
         rate: Annotated[float | None, typer.Option(min=1e-6, max=1, help="Highest learning rate.")] = None,
-        start: Annotated[
-            Path | None, typer.Option(help="NAME.onnx or NAME.weights.pt to go on from.")
-        ] = None,
+        start: Annotated[Path | None, typer.Option(help="NAME.onnx or NAME.weights.pt to go on from.")] = None,
         quiet: Quiet = False,
     ) -> None:
         require_torch()
