@@ -11,8 +11,7 @@ import pytest
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.pose import rotation_from_pose
-from thermvision.generation import build
-from thermvision.generation.engines.phantom import motion_file
+from thermvision.generation import build, motion_template
 from thermvision.generation.engines.phantom.expression import BLINK, FACE_UNITS
 from thermvision.generation.engines.phantom.motion_file import read_motion, track_motion
 from thermvision.generation.specs import MotionTrack
@@ -170,7 +169,7 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
     np.save(buffer, np.zeros(200_000))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("motion_R.npy", buffer.getvalue())
-    monkeypatch.setattr(motion_file, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(motion_template, "MAX_BYTES", 100_000)
     assert path.stat().st_size < 100_000
     with pytest.raises(DamagedInputError, match="unpacks to 1600128 bytes; allowed: 100000"):
         read_motion(path)
