@@ -10,9 +10,10 @@ import contextlib
 import io
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,47 @@ def encode_gray(frames: NDArray[np.uint8], fps: float = 30.0, crf: int = CRF) ->
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; allowed: uint8 (N >= 1, even H, even W)")
     with tempfile.TemporaryDirectory() as folder:  # faststart moves bytes within a real file
         path = Path(folder) / "clip.mp4"
-        _write_mp4(path, frames, Fraction(fps).limit_denominator(1001), crf)
+        _write_mp4(path, frames, frames.shape[1:], Fraction(fps).limit_denominator(1001), crf)
         return path.read_bytes()
 
 
-def _write_mp4(path: Path, frames: NDArray[np.uint8], fps: Fraction, crf: int) -> None:
-    height, width = frames.shape[1:]
+def encode_as_made(frames: Iterable[NDArray[np.uint8]], fps: float = 30.0) -> tuple[NDArray[np.uint8], bytes, int]:
+    """`encode_faithful` of frames (H, W) that are still being made: (N, H, W), the bytes and the CRF.
+
+    The result is the same; the encoder works while the next frame is made.
+
+    >>> frames = np.arange(3 * 256, dtype=np.uint8).reshape(3, 16, 16)
+    >>> made, data, crf = encode_as_made(iter(frames))
+    >>> bool((made == frames).all()), (data, crf) == encode_faithful(frames)
+    (True, True)
+
+    Raises:
+        ValueError: no frame, an odd size, or not uint8 gray.
+    """
+    rest = iter(frames)
+    made = list(islice(rest, 1))
+    if not made or made[0].ndim != 2 or made[0].dtype != np.uint8 or made[0].shape[0] % 2 or made[0].shape[1] % 2:
+        seen = f"{made[0].dtype} {made[0].shape}" if made else "none"
+        raise ValueError(f"the first frame is {seen}; allowed: uint8 (even H, even W)")
+
+    def kept() -> Iterator[NDArray[np.uint8]]:
+        yield made[0]
+        for frame in rest:
+            made.append(frame)
+            yield frame
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        _write_mp4(path, kept(), made[0].shape, Fraction(fps).limit_denominator(1001), CRF)
+        data = path.read_bytes()
+    whole = np.stack(made)
+    if min_psnr(whole, decode_gray(data)) >= MIN_PSNR:
+        return whole, data, CRF
+    return (whole, *encode_faithful(whole, fps))
+
+
+def _write_mp4(path: Path, frames: Iterable[NDArray[np.uint8]], shape: Sequence[int], fps: Fraction, crf: int) -> None:
+    height, width = shape
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(path), "w", format="mp4", options=options) as container:
         # x264's macroblock tree gives other bytes from run to run on narrow frames; with a GOP of 10 it gains nothing
@@ -222,6 +258,59 @@ def each_frame(data: bytes | Path) -> Iterator[NDArray[Any]]:
                 )
             count += 1
             yield _pixels(frame)
+        if not count:
+            raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
+
+
+def at_constant_rate(data: bytes | Path) -> tuple[float, int, Iterator[NDArray[np.uint8]]]:
+    """Anybody's video at a constant rate: frames a second, how many frames, and the frames, gray (H, W) uint8.
+
+    Frames of a variable rate are taken by their time stamps, the nearest to each tick of the mean rate; a video of a
+    constant rate gives each frame once. Gray is luma, as in `decode_gray`. 25 a second where the file does not say.
+
+    Raises:
+        DamagedInputError: it does not open or holds no frame; the iterator raises it for a frame that is corrupt.
+    """
+    with _opened(data) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        unit = float(stream.time_base or 1 / rate)
+        packets = [p.pts for p in container.demux(stream) if p.size]
+        if len(packets) < stream.frames:
+            raise DamagedInputError(
+                f"{_name(data)} announces {stream.frames} frames and holds {len(packets)}; fetch the file again"
+            )
+    times = sorted(pts * unit for pts in packets if pts is not None)
+    since = np.array(times) - times[0] if times else np.zeros(0)
+    if _even(since, rate):
+        return rate, len(since), _each_gray(data, None)
+    rate = (len(since) - 1) / since[-1]
+    if _even(since, rate):
+        return rate, len(since), _each_gray(data, None)
+    ticks = np.arange(int(np.floor(since[-1] * rate + 0.5)) + 1) / rate
+    after = np.searchsorted(since, ticks).clip(1, len(since) - 1)
+    nearest = np.where(ticks - since[after - 1] <= since[after] - ticks, after - 1, after)
+    return rate, len(ticks), _each_gray(data, np.bincount(nearest, minlength=len(since)))
+
+
+def _even(times: NDArray[np.float64], rate: float) -> bool:
+    """Whether each frame is nearer to its own tick of ``rate`` than to the next; also where there is but one time."""
+    return len(times) < 2 or not times[-1] or float(np.abs(times * rate - np.arange(len(times))).max()) < 0.5
+
+
+def _each_gray(data: bytes | Path, repeats: NDArray[np.intp] | None) -> Iterator[NDArray[np.uint8]]:
+    with _opened(data) as (container, stream):
+        count = 0
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise DamagedInputError(
+                    f"{_name(data)}: frame {count} is corrupt; fetch the file again or leave it out"
+                )
+            # a file may hold more frames than its index says
+            times = 1 if repeats is None else int(repeats[count]) if count < len(repeats) else 0
+            count += 1
+            if times:
+                gray = _gray(frame)
+                yield from (gray for _ in range(times))
         if not count:
             raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
 

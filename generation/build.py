@@ -6,11 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from thermvision.annotations.errors import OutputError, UsageError
+from thermvision.annotations.errors import OutputError
+from thermvision.annotations.schema import CATEGORIES
 from thermvision.curation.assembly import assemble, plan_digest, software_versions
 from thermvision.curation.release import Manifest
 from thermvision.curation.runners import Job
 from thermvision.curation.store import sha256_bytes
+from thermvision.generation.animations import STILLS, animations, below, weights_of
 from thermvision.generation.engines import ENGINE_PACKAGES, Engine, get_engine
 from thermvision.generation.plan import Plan, make_jobs, make_plan
 from thermvision.generation.recipe import Recipe, parse_recipe
@@ -30,11 +32,19 @@ class Prepared:
     software: dict[str, str]
 
 
-def engines_of(recipe: Recipe) -> dict[str, Engine]:
-    """The engines a recipe uses, by name."""
-    return {
-        name: get_engine(name) for name in sorted({recipe.stills.engine, recipe.clips.engine, recipe.scenes.engine})
-    }
+def engines_of(recipe: Recipe, folder: Path | None = None) -> dict[str, Engine]:
+    """The engines a recipe in ``folder`` uses, by name."""
+    clips, table = recipe.clips, recipe.liveportrait
+    animated = clips.engine == "liveportrait"
+    if not animated:
+        return {name: get_engine(name) for name in sorted({recipe.stills.engine, clips.engine, recipe.scenes.engine})}
+    asked = {clips.engine}
+    if clips.source in (None, STILLS) or any(getattr(recipe.stills, c).count for c in CATEGORIES):
+        asked.add(recipe.stills.engine)
+    if recipe.scenes.count:
+        asked.add(recipe.scenes.engine)
+    settings = {"weights": weights_of(recipe, folder), "device": table.device, "precision": table.precision}
+    return {name: get_engine(name, **(settings if name == clips.engine else {})) for name in sorted(asked)}
 
 
 def prepare(text: str, limit: int | None = None, folder: Path | None = None, recipe: Recipe | None = None) -> Prepared:
@@ -49,10 +59,10 @@ def prepare(text: str, limit: int | None = None, folder: Path | None = None, rec
         DamagedInputError: a motion file is broken or unsafe.
     """
     recipe = parse_recipe(text) if recipe is None else recipe
-    engines = engines_of(recipe)
+    engines = engines_of(recipe, folder)
     for engine in engines.values():
         engine.require()
-    plan = make_plan(recipe, engines, limit, read_motions(recipe, folder))
+    plan = make_plan(recipe, engines, limit, read_motions(recipe, folder), animations(recipe, folder))
     software = software_versions(*(package for name in engines for package in ENGINE_PACKAGES[name]))
     return Prepared(recipe, text, plan, tuple(make_jobs(plan, engines, software)), engines, software)
 
@@ -68,12 +78,7 @@ def read_motions(recipe: Recipe, folder: Path | None) -> dict[str, MotionTrack]:
 
     tracks: dict[str, MotionTrack] = {}
     for sequence, name in recipe.clips.motion.items():
-        if folder is None:
-            raise UsageError(f"clips.motion is {name!r} and the recipe is no file; save it beside the motion file")
-        path = (folder / name).resolve()
-        if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
-            raise UsageError(f"clips.motion is {name!r}; allowed: a relative path below the recipe's folder {folder}")
-        tracks[sequence] = read_motion(path)
+        tracks[sequence] = read_motion(below(folder, name, "clips.motion"))
     return tracks
 
 

@@ -14,6 +14,8 @@ from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.annotations.training import commands as training_commands
 from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
+from thermvision.generation import animate_commands
+from thermvision.generation.engines.liveportrait.training import commands as finetune_commands
 from thermvision.generation.plan import Plan
 
 
@@ -21,7 +23,9 @@ def register(app: typer.Typer, finish: Finish) -> None:
     """Add the commands of this floor to ``app``."""
     train = typer.Typer(help="Train models from rendered releases.", no_args_is_help=True)
     training_commands.register(train)
+    finetune_commands.register(train)
     app.add_typer(train, name="train")
+    animate_commands.register(app)
 
     @app.command()
     def build(
@@ -72,14 +76,17 @@ def register(app: typer.Typer, finish: Finish) -> None:
             )
 
     @app.command()
-    def doctor(as_json: AsJson = False) -> None:
+    def doctor(
+        weights: Annotated[str, typer.Option(help="Folder of LivePortrait's checkpoints; default: the usual.")] = "",
+        as_json: AsJson = False,
+    ) -> None:
         """Versions, and what each engine and extra lacks with the command that installs it.
 
         Example: thermvision doctor
         """
         from .doctor import examine, print_examination
 
-        examination = examine()
+        examination = examine(weights)
         if as_json:
             show_json(examination)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -17,13 +18,15 @@ DISTRIBUTION = "thermvision-db"
 CORE = "core"
 
 
-def examine() -> dict[str, Any]:
+def examine(weights: str = "") -> dict[str, Any]:
     """Versions, then a list of parts (core, extras, engines, models) with ``ready``, ``lacks`` and ``mend``.
+
+    ``weights`` is where LivePortrait's checkpoints are looked for, "" in the usual place.
 
     >>> examine()["parts"][0]["part"]
     'core'
     """
-    parts = [_extra(CORE), *(_extra(name) for name in _extras()), *(_engine(name) for name in sorted(ENGINES))]
+    parts = [_extra(CORE), *(_extra(name) for name in _extras()), *(_engine(name, weights) for name in sorted(ENGINES))]
     parts += [_model(name) for name in SHIPPED]
     return {"versions": _versions(), "parts": parts}
 
@@ -85,14 +88,21 @@ def _extra(extra: str) -> dict[str, Any]:
     return {"part": part, "ready": not lacks, "lacks": lacks, "mend": mend, "required": extra == CORE}
 
 
-def _engine(name: str) -> dict[str, Any]:
-    try:
-        get_engine(name).require()
-        lacks: list[str] = []
-    except (ThermVisionError, ImportError) as error:
-        lacks = [str(error)]
+def _engine(name: str, weights: str = "") -> dict[str, Any]:
     mend = f'pip install -c constraints.txt -e ".[{name}]"'
-    return {"part": f"engine {name}", "ready": not lacks, "lacks": lacks, "mend": mend, "required": False}
+    lacks: list[str] = []
+    ready = False
+    try:
+        engine = get_engine(name, **({"weights": weights} if name == "liveportrait" else {}))
+        engine.require()
+        ready = True
+        if name == "liveportrait" and not any("landmark.onnx" in file for file in engine.model_digests()):
+            lacks.append("optional: thermal_facial_landmark.onnx is absent; 68 points serve in place of its 203")
+    except (ThermVisionError, ImportError) as error:
+        lacks.append(str(error))
+        if name == "liveportrait" and all(find_spec(package) for package in ("torch", "safetensors")):
+            mend = "thermvision doctor --weights FOLDER, once the files are in it"
+    return {"part": f"engine {name}", "ready": ready, "lacks": lacks, "mend": mend, "required": False}
 
 
 def _model(name: str) -> dict[str, Any]:

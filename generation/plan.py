@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from typing import Any
@@ -19,9 +19,19 @@ from thermvision.curation.video import encoder_settings
 from thermvision.generation.engines import Engine
 from thermvision.generation.engines.phantom.parameters import SCENE_PARAMETERS
 from thermvision.generation.recipe import Recipe
-from thermvision.generation.specs import ClipSpec, MotionTrack, SceneSpec, StillSpec, Subject, seed_sequence
+from thermvision.generation.specs import (
+    Animation,
+    ClipSpec,
+    MotionTrack,
+    SceneSpec,
+    StillSpec,
+    Subject,
+    plain_spec,
+    seed_sequence,
+)
 
 ItemSpec = ClipSpec | StillSpec | SceneSpec
+Animate = Callable[[Subject, str], Animation]  # of a subject and a sequence
 
 # An item's number below its subject, part of its seed path: more stills of one category must not change another.
 ITEMS_A_CATEGORY = 100_000
@@ -136,6 +146,7 @@ def make_plan(
     engines: dict[str, Engine],
     limit: int | None = None,
     motions: Mapping[str, MotionTrack] | None = None,
+    animate: Animate | None = None,
 ) -> Plan:
     """Deal the recipe into shards.
 
@@ -144,6 +155,7 @@ def make_plan(
         engines: by name, those the recipe uses.
         limit: at most that many clips, that many stills and that many scenes.
         motions: the tracks of ``recipe.clips.motion`` by sequence.
+        animate: what moves each clip of an engine that moves pictures.
 
     Raises:
         UsageError: an engine cannot make what the recipe asks for; every such case is named.
@@ -156,8 +168,8 @@ def make_plan(
         )
         for s in subjects
     )
-    clips = list(islice(_clips(recipe, subjects, engines[recipe.clips.engine], motions or {}), limit))
-    stills = list(islice(_stills(recipe, subjects, engines[recipe.stills.engine]), limit))
+    clips = list(islice(_clips(recipe, subjects, engines, motions or {}, animate), limit))
+    stills = list(islice(_stills(recipe, subjects, engines), limit))
     split = {i.subject_id: i.split for i in identities}
     scenes = list(islice(_scenes(recipe, subjects, split), limit))
     names = tuple(i.subject_id for i in identities)
@@ -178,10 +190,17 @@ def make_plan(
 
 
 def _clips(
-    recipe: Recipe, subjects: Sequence[Subject], engine: Engine, motions: Mapping[str, MotionTrack]
+    recipe: Recipe,
+    subjects: Sequence[Subject],
+    engines: Mapping[str, Engine],
+    motions: Mapping[str, MotionTrack],
+    animate: Animate | None,
 ) -> Iterator[ClipSpec]:
     table = recipe.clips
     wanted = [s for s in SEQUENCES if getattr(table, s)]
+    if not wanted:
+        return
+    engine = engines[table.engine]
     if refused := [f"{s.subject_id}: {why}" for s in subjects for q in wanted if (why := engine.check(s, q))]:
         raise UsageError(f"engine {table.engine} cannot make these clips: {'; '.join(refused)}; set them to 0")
     for subject in subjects:
@@ -197,36 +216,44 @@ def _clips(
                 fps=float(table.fps),
                 size=table.size,
                 radiometric_every=recipe.radiometric.clip_every,
-                parameters=recipe.parameters | {"accessories": float(table.accessories)},
+                # what is drawn of a moved picture is its still's
+                parameters={} if animate else recipe.parameters | {"accessories": float(table.accessories)},
                 motion=motions.get(sequence),
+                animation=animate(subject, sequence) if animate else None,
             )
 
 
-def _stills(recipe: Recipe, subjects: Sequence[Subject], engine: Engine) -> Iterator[StillSpec]:
+def still_spec(recipe: Recipe, subject: Subject, category: str, turn: int) -> StillSpec:
+    """The ``turn``-th still of a category of a subject."""
+    return StillSpec(
+        item_id=f"{subject.subject_id}_{category}_{turn:03d}",
+        subject=subject,
+        engine=recipe.stills.engine,
+        category=category,
+        item=(CATEGORIES.index(category) + 1) * ITEMS_A_CATEGORY + turn,
+        size=recipe.stills.size,
+        radiometric=recipe.radiometric.stills,
+        parameters=recipe.parameters,
+    )
+
+
+def _stills(recipe: Recipe, subjects: Sequence[Subject], engines: Mapping[str, Engine]) -> Iterator[StillSpec]:
     dealt: list[StillSpec] = []
-    for place, category in enumerate(CATEGORIES):
+    for category in CATEGORIES:
         table = getattr(recipe.stills, category)
+        if not table.count:
+            continue
+        engine = engines[recipe.stills.engine]
         asked = [s for s in subjects if table.gender in ("any", s.gender)]
         able = [s for s in asked if engine.check(s, category) is None]
-        if table.count and (not able or (table.gender != "any" and len(able) < len(asked))):
+        if not able or (table.gender != "any" and len(able) < len(asked)):
             why = next(w for s in asked if (w := engine.check(s, category)))
             raise UsageError(
                 f"stills.{category}: engine {recipe.stills.engine} cannot make it of these subjects: {why}"
             )
         for number in range(table.count):
             subject, turn = able[number % len(able)], number // len(able)
-            dealt.append(
-                StillSpec(
-                    item_id=f"{subject.subject_id}_{category}_{turn:03d}",
-                    subject=subject,
-                    engine=recipe.stills.engine,
-                    category=category,
-                    item=(place + 1) * ITEMS_A_CATEGORY + turn,
-                    size=recipe.stills.size,
-                    radiometric=recipe.radiometric.stills,
-                    parameters=recipe.parameters,
-                )
-            )
+            dealt.append(still_spec(recipe, subject, category, turn))
     # by turns over the categories, so that a limited build shows each
     turns = {c: count() for c in CATEGORIES}
     yield from sorted(dealt, key=lambda s: (next(turns[s.category]), CATEGORIES.index(s.category)))
@@ -279,9 +306,18 @@ def make_jobs(plan: Plan, engines: dict[str, Engine], software: dict[str, str]) 
     jobs = []
     for shard in plan.shards:
         described: dict[str, Any] = asdict(shard)
-        described["items"] = [asdict(item) for item in shard.items]
+        described["items"] = [plain_spec(item) for item in shard.items]
         name = shard.items[0].engine
+        drawn_first = {
+            item.animation.source.engine
+            for item in shard.items
+            if isinstance(item, ClipSpec) and item.animation and isinstance(item.animation.source, StillSpec)
+        }
+        sources = (
+            {"sources": {n: [engines[n].engine_id, models[n]] for n in sorted(drawn_first)}} if drawn_first else {}
+        )
         basis = {
+            **sources,
             "shard": described,
             "engine": engines[name].engine_id,
             "models": models[name],

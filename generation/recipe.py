@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,8 +43,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
-from thermvision.generation.engines import ENGINES
+from thermvision.generation.engines import ENGINES, PRODUCTS
 from thermvision.generation.engines.phantom.parameters import findings_of
+from thermvision.generation.preprocess import check_steps
 
 MAX_RECIPE_BYTES = 1 << 20
 MAX_FACES = 20  # in a scene
@@ -129,31 +131,30 @@ class CategoryCount(_Table):
     gender: Literal["female", "male", "any"] = "any"
 
 
-class _Product(_Table):
-    engine: str = "phantom"
-    size: EvenSize = 512
-
-    @field_validator("engine")
-    @classmethod
-    def _known(cls, engine: str) -> str:
-        return known_engine(engine)
-
-
-def known_engine(engine: str) -> str:
-    """``engine``, when there is one of that name; else a ValueError."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine {engine!r} does not exist; allowed: {', '.join(ENGINES)}")
+def known_engine(engine: str, product: str) -> str:
+    """``engine``, when there is one of that name that makes ``product``; else a ValueError."""
+    able = [name for name, products in PRODUCTS.items() if product in products]
+    if engine not in able:
+        what = f"makes no {product}" if engine in ENGINES else "does not exist"
+        raise ValueError(f"engine {engine!r} {what}; allowed: {', '.join(able)}")
     return engine
 
 
-class Stills(_Product):
+class Stills(_Table):
     """Stills: a number a category, or a table with ``count`` and ``gender``."""
 
+    engine: str = "phantom"
+    size: EvenSize = 512
     frontal_pose: CategoryCount = CategoryCount()
     facial_accessories: CategoryCount = CategoryCount()
     beard: CategoryCount = CategoryCount()
     mix: CategoryCount = CategoryCount()
     head_poses: CategoryCount = CategoryCount()
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        return known_engine(engine, "stills")
 
     @field_validator(*CATEGORIES, mode="before")
     @classmethod
@@ -165,21 +166,35 @@ class Stills(_Product):
         return value
 
 
-class Clips(_Product):
+class Clips(_Table):
     """Clips: frames of each sequence, for every subject.
 
     ``motion`` names a file of real head motion, below the recipe's folder, that drives the clips in place of the
     seed: one for both sequences, or a table such as { head_pose = "talk.npz" }. ``accessories`` is the share of clips
     whose subject wears glasses, a mask or headwear, drawn for each clip and never by identity.
+
+    The engine liveportrait moves a picture of each subject by ``driving``, a video or motion template below the
+    recipe's folder: one for both sequences, or a table. ``source`` is "stills" (each subject's first frontal still, by
+    the engine of the stills) or a folder of pictures; ``weights`` the folder of the networks, or "random".
     """
 
+    engine: str = "phantom"
+    size: EvenSize = 512
     fps: Annotated[float, Field(gt=0, le=240, strict=False)] = 30.0
     head_pose: Frames = 0
     expression: Frames = 0
     accessories: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.15
     motion: dict[Literal["head_pose", "expression"], str] = {}
+    driving: dict[Literal["head_pose", "expression"], str] = {}
+    source: Annotated[str, Field(min_length=1)] | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
 
-    @field_validator("motion", mode="before")
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        return known_engine(engine, "clips")
+
+    @field_validator("motion", "driving", mode="before")
     @classmethod
     def _for_both(cls, value: Any) -> Any:
         return dict.fromkeys(SEQUENCES, value) if isinstance(value, str) else value
@@ -203,7 +218,7 @@ class Scenes(_Table):
     @field_validator("engine")
     @classmethod
     def _known(cls, engine: str) -> str:
-        return known_engine(engine)
+        return known_engine(engine, "scenes")
 
     @field_validator("faces")
     @classmethod
@@ -223,6 +238,39 @@ class Scenes(_Table):
     def shape(self) -> tuple[int, int]:
         """Width and height of a frame."""
         return self.width or self.size, self.height or self.size
+
+
+class LivePortraitTable(_Table):
+    """How the engine liveportrait moves a picture; see ``docs/liveportrait.md``."""
+
+    relative: bool = True
+    region: Literal["all", "exp", "pose", "lip", "eyes"] = "all"
+    option: Literal["expression-friendly", "pose-friendly"] = "expression-friendly"
+    multiplier: Annotated[float, Field(ge=0, le=10, strict=False, allow_inf_nan=False)] = 1.0
+    stitching: bool = True
+    eye_retargeting: bool = False
+    lip_retargeting: bool = False
+    normalize_lip: bool = False
+    lip_normalize_threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.03
+    anchor: Literal["first", "best"] | Annotated[int, Field(ge=0, le=100_000)] = "first"
+    preprocess: tuple[str, ...] = Field(default=(), strict=False)
+    paste_back: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "auto"
+
+    @field_validator("preprocess")
+    @classmethod
+    def _steps(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return check_steps(steps)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Fields of `engines.liveportrait.driving.DrivingOptions` that are not at their defaults."""
+        others = {"anchor", "preprocess", "paste_back", "precision", "device"}
+        return self.model_dump(exclude=others, exclude_defaults=True)
 
 
 class RadiometricRows(_Table):
@@ -248,6 +296,7 @@ class Recipe(_Table):
     subjects: Subjects
     stills: Stills = Stills()
     clips: Clips = Clips()
+    liveportrait: LivePortraitTable = LivePortraitTable()
     scenes: Scenes = Scenes()
     radiometric: RadiometricRows = RadiometricRows()
     shards: ShardSizes = ShardSizes()
@@ -321,10 +370,34 @@ def _check_content(recipe: Recipe, name: str) -> None:
             f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]}, stills.{CATEGORIES[0]} or scenes.count to 1"
             " or more"
         )
+    _check_animation(recipe, clips, name)
     for category in stills:
         gender = getattr(recipe.stills, category).gender
         if gender != "any" and not getattr(subjects, gender):
             raise UsageError(f"recipe {name}: stills.{category} is for {gender} subjects and subjects.{gender} is 0")
+
+
+def _check_animation(recipe: Recipe, sequences: Sequence[str], name: str) -> None:
+    clips = recipe.clips
+    if clips.engine != "liveportrait":
+        given = [key for key in ("driving", "source", "weights") if getattr(clips, key)]
+        if given or "liveportrait" in recipe.model_fields_set:
+            what = f"clips.{given[0]}" if given else "the table liveportrait"
+            raise UsageError(
+                f"recipe {name}: {what} goes with clips.engine = 'liveportrait', here it is {clips.engine!r}"
+            )
+        return
+    if clips.motion:
+        raise UsageError(f"recipe {name}: clips.motion is for phantom; liveportrait takes clips.driving")
+    if recipe.radiometric.clip_every:
+        raise UsageError(
+            f"recipe {name}: radiometric.clip_every is {recipe.radiometric.clip_every}; liveportrait's frames hold no"
+            " temperatures: set it to 0"
+        )
+    if lacking := [s for s in sequences if s not in clips.driving]:
+        raise UsageError(
+            f"recipe {name}: clips.driving names nothing for {lacking[0]}; give a video or motion template"
+        )
 
 
 def _explain(item: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,17 @@ from thermvision.curation.store import canonical_json
 from thermvision.curation.video import encode_faithful, encoder_settings
 from thermvision.generation.engines import Engine, get_engine
 from thermvision.generation.plan import ItemSpec, ShardSpec
-from thermvision.generation.specs import Clip, ClipSpec, Radiometry, SceneSpec, SceneStill, Still, Subject
+from thermvision.generation.specs import (
+    Clip,
+    ClipSpec,
+    Radiometry,
+    SceneSpec,
+    SceneStill,
+    Still,
+    Subject,
+    engine_settings,
+    plain_spec,
+)
 
 PNG_LEVEL = 4
 # ground truth of radiometric rows that is numbers
@@ -47,8 +56,8 @@ engine_of = functools.cache(get_engine)
 
 
 @functools.cache
-def _models_digest(name: str) -> str:
-    return fingerprint(engine_of(name).model_digests())
+def _models_digest(name: str, **settings: str) -> str:
+    return fingerprint(engine_of(name, **settings).model_digests())
 
 
 def run_shard(root: Path, job: Job, advance: Advance) -> Outcome:
@@ -80,7 +89,7 @@ def run_shard(root: Path, job: Job, advance: Advance) -> Outcome:
 
 
 def _rows_of(item: ItemSpec, shard: ShardSpec, advance: Advance) -> Rows:
-    engine = engine_of(item.engine)
+    engine = engine_of(item.engine, **engine_settings(item))
     if isinstance(item, SceneSpec):
         return _scene_rows(engine, engine.render_scene(item, advance), shard)
     subject = _subject_columns(item.subject, shard)
@@ -218,10 +227,10 @@ def pixels_digest(frames: NDArray[Any]) -> str:
 
 def _provenance(engine: Engine, product: Clip | Still | SceneStill, pixels: str, encoder: Mapping[str, Any]) -> str:
     return canonical_json({
-        "spec": asdict(product.spec),
+        "spec": plain_spec(product.spec),
         "engine": engine.engine_id,
         "resolved": dict(product.engine),
-        "models": _models_digest(product.spec.engine),
+        "models": _models_digest(product.spec.engine, **engine_settings(product.spec)),
         "encoder": dict(encoder),
         "raw_pixels_sha256": pixels,
     })  # fmt: skip

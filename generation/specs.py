@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -81,10 +81,52 @@ class MotionTrack:
 
 
 @dataclass(frozen=True)
+class InputFile:
+    """A picture, video or template that decides pixels: by its content, wherever it lies.
+
+    Attributes:
+        name: without its folder.
+        sha256: of the file.
+        path: where it is read; in no fingerprint and no provenance.
+    """
+
+    name: str
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A face that is moved by a video, see `thermvision.generation.engines.liveportrait`.
+
+    Attributes:
+        source: whose face: a still that its own engine renders, or a picture.
+        driving: the video or motion template that moves it.
+        options: fields of `engines.liveportrait.driving.DrivingOptions` that are not at their defaults.
+        anchor: which driving frame counts as neutral: "first", "best" or a number.
+        preprocess: steps of `thermvision.generation.preprocess` done to the source.
+        paste_back: whether frames are the whole source picture rather than the crop about the face.
+        precision: "fp32", "bf16", "fp16", or "auto" for what the device does well.
+        weights: folder of the networks, or "random". Their digests count, not this.
+        device: "auto", "cpu", "cuda" …; counts for nothing either.
+    """
+
+    source: StillSpec | InputFile
+    driving: InputFile
+    options: Mapping[str, Any] = field(default_factory=dict)
+    anchor: str = "first"
+    preprocess: tuple[str, ...] = ()
+    paste_back: bool = False
+    precision: str = "auto"
+    weights: str = ""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class ClipSpec:
     """One clip. ``sequence`` is "head_pose" or "expression"; ``radiometric_every`` k keeps each k-th 16-bit frame.
 
-    ``motion`` takes the place of what is otherwise drawn by seed.
+    ``motion`` takes the place of what is otherwise drawn by seed; ``animation`` is of engines that move a picture.
     """
 
     item_id: str
@@ -98,6 +140,7 @@ class ClipSpec:
     radiometric_every: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     motion: MotionTrack | None = None
+    animation: Animation | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +161,30 @@ class SceneSpec:
     height: int = 512
     distance: tuple[float, float] = (1.0, 6.0)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plain_spec(spec: ClipSpec | StillSpec | SceneSpec) -> dict[str, Any]:
+    """The spec in plain values, less what decides no pixel: where files lie, devices, and an animation that is none.
+
+    >>> clip = ClipSpec("a", Subject("P_000000", 0, "female", 7), "phantom", "expression", 2, 9)
+    >>> "animation" in plain_spec(clip), plain_spec(clip)["num_frames"]
+    (False, 9)
+    """
+    values = asdict(spec)
+    animation = values.pop("animation", None)
+    if animation is not None:
+        for file in (animation["source"], animation["driving"]):
+            file.pop("path", None)
+        for name in ("weights", "device"):
+            del animation[name]
+        values["animation"] = animation
+    return values
+
+
+def engine_settings(spec: ClipSpec | StillSpec | SceneSpec) -> dict[str, str]:
+    """What the engine of ``spec`` is made with, see `thermvision.generation.engines.get_engine`."""
+    animation = spec.animation if isinstance(spec, ClipSpec) else None
+    return {} if animation is None else {name: getattr(animation, name) for name in ("weights", "device", "precision")}
 
 
 @dataclass(frozen=True)

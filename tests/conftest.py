@@ -279,3 +279,16 @@ def doll_corpus(doll_release: Path) -> Path:
     folder = doll_release.with_name("corpus")
     bake([doll_release], folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def narrow_networks() -> Iterator[Any]:
+    """LivePortrait's networks, narrow and with seeded weights, on one thread: tests share their cores."""
+    import torch
+
+    from thermvision.generation.engines.liveportrait.networks import random_networks
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield random_networks()
+    torch.set_num_threads(threads)

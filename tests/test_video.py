@@ -107,3 +107,49 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole(size):
 def test_frames_that_cannot_be_encoded_are_refused(frames):
     with pytest.raises(ValueError, match="allowed: uint8"):
         video.encode_gray(frames)
+
+
+def test_encoding_as_frames_are_made_gives_the_same_bytes():
+    for frames in (clip(n=12), clip(noise=8.0, n=12)):
+        made, data, crf = video.encode_as_made(iter(frames), 25)
+        assert (made == frames).all()
+        assert (data, crf) == video.encode_faithful(frames, 25)
+
+
+@pytest.mark.parametrize("frames", [[], [np.zeros((5, 8), np.uint8)], [np.zeros((8, 8), np.float32)]])
+def test_what_cannot_be_encoded_as_made(frames):
+    with pytest.raises(ValueError, match="the first frame is"):
+        video.encode_as_made(iter(frames))
+
+
+@pytest.mark.parametrize("fps", [12.5, 25, 29.97, 60])
+def test_a_constant_rate_is_every_frame_once(fps):
+    rate, count, frames = video.at_constant_rate(video.encode_gray(FRAMES, fps, crf=0))
+    assert (rate, count) == (pytest.approx(fps, rel=1e-3), len(FRAMES))
+    assert (np.stack(list(frames)) == FRAMES).all()
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_a_variable_rate_is_resampled_to_the_nearest_frame(tmp_path_factory, gaps):
+    from moving_faces import levels, write_video
+
+    times = np.cumsum([0, *gaps])
+    path = tmp_path_factory.mktemp("rate") / "a.mkv"
+    write_video(path, levels(len(times), 16, 16), [int(t) for t in times], fps=1000)
+    rate, count, frames = video.at_constant_rate(path)
+    shown = [int(frame[0, 0]) // 10 - 1 for frame in frames]
+    assert len(shown) == count
+    if np.abs(times * rate / 1000 - np.arange(len(times))).max() < 0.5:
+        assert shown == list(range(len(times)))
+        return
+    distance = np.abs(np.arange(count)[:, None] / rate * 1000 - times)
+    assert (distance[range(count), shown] <= distance.min(1) + 1e-6).all()
+    assert shown == sorted(shown)
+
+
+def test_a_damaged_video_has_no_rate(tmp_path):
+    with pytest.raises(DamagedInputError, match=r"announces 37 frames and holds \d+; fetch"):
+        video.at_constant_rate(LOSSLESS[: len(LOSSLESS) // 2])
+    with pytest.raises(DamagedInputError, match="no video stream"):
+        video.at_constant_rate(LOSSLESS[:200])

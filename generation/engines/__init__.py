@@ -12,9 +12,14 @@ from thermvision.generation.specs import Clip, ClipSpec, SceneSpec, SceneStill, 
 Progress = Callable[[int], None]
 
 # name -> "module:class", imported at first use so that one engine's packages are no burden to the others
-ENGINES = {"phantom": "thermvision.generation.engines.phantom.engine:PhantomEngine"}
+ENGINES = {
+    "phantom": "thermvision.generation.engines.phantom.engine:PhantomEngine",
+    "liveportrait": "thermvision.generation.engines.liveportrait.engine:LivePortraitEngine",
+}
 # packages beyond the core's whose version can change what an engine renders
-ENGINE_PACKAGES = {"phantom": ("anny", "numba")}
+ENGINE_PACKAGES = {"phantom": ("anny", "numba"), "liveportrait": ("torch", "onnxruntime")}
+# what a recipe can ask of an engine
+PRODUCTS = {"phantom": ("stills", "clips", "scenes"), "liveportrait": ("clips",)}
 
 
 class Engine(Protocol):
@@ -49,8 +54,8 @@ class Engine(Protocol):
         """Render a still with the faces of ``spec.subjects``; who finds no room in it is left out and not listed."""
 
 
-def get_engine(name: str) -> Engine:
-    """The engine called ``name``.
+def get_engine(name: str, **settings: str) -> Engine:
+    """The engine called ``name``; ``settings`` are what `thermvision.generation.specs.engine_settings` gives.
 
     Raises:
         UsageError: no engine has that name.
@@ -58,5 +63,5 @@ def get_engine(name: str) -> Engine:
     if name not in ENGINES:
         raise UsageError(f"engine {name!r} does not exist; allowed: {', '.join(sorted(ENGINES))}")
     module, cls = ENGINES[name].split(":")
-    engine: Engine = getattr(import_module(module), cls)()
+    engine: Engine = getattr(import_module(module), cls)(**settings)
     return engine
