@@ -1,0 +1,1 @@
+"""Thermal fine-tuning of LivePortrait on rendered frames with exact labels."""
