@@ -16,7 +16,8 @@ from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.engines.liveportrait.driving import DrivingOptions
 from thermvision.generation.engines.liveportrait.layers import NARROW
 from thermvision.generation.engines.liveportrait.random_weights import random_checkpoint
-from thermvision.generation.recipe import LivePortraitTable, parse_recipe
+from thermvision.generation.recipe import parse_recipe
+from thermvision.generation.recipe_tables import LivePortraitTable
 from thermvision.generation.run import encode_png, engine_of
 
 ROOT = Path(__file__).parents[1]
