@@ -32,6 +32,7 @@ class Detections:
         scores: (M,) float32 in 0..1.
         keypoints: (M, 5, 2) float32 in the order of `KEYPOINTS`; NaN where the model gives none.
         black_hot: probability that the frame is black-hot; None when the model does not say.
+        shapes: M shapes, from a detector that has looked at landmarks, too; None from all others.
 
     >>> Detections().bboxes.shape, len(Detections())
     ((0, 4), 0)
@@ -41,9 +42,12 @@ class Detections:
     scores: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     keypoints: Floats = field(default_factory=_points_of_no_face)
     black_hot: float | None = None
+    shapes: tuple[FaceShape | None, ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
+        if self.shapes is not None and len(self.shapes) != count:
+            raise ValueError(f"{len(self.shapes)} shapes go with {count} scores; allowed: one each")
         shapes = {"bboxes": (count, 4), "scores": (count,), "keypoints": (count, len(KEYPOINTS), 2)}
         for name, shape in shapes.items():
             array = np.asarray(getattr(self, name), np.float32)
@@ -53,6 +57,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
+        """Those of the detections that a mask (M,) or indices name, in their order."""
+        rows = np.flatnonzero(which) if which.dtype == bool else which
+        shapes = None if self.shapes is None else tuple(self.shapes[i] for i in rows)
+        return Detections(self.bboxes[rows], self.scores[rows], self.keypoints[rows], self.black_hot, shapes)
 
 
 @dataclass(frozen=True, eq=False)

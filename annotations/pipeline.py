@@ -182,7 +182,11 @@ class Annotator:
         return [usable(found, frame) for found, frame in zip(self.detector.detect(frames), frames, strict=True)]
 
     def _describe(self, frame: Gray, found: Detections) -> tuple[list[FaceShape | None], list[Attributes]]:
-        shapes = [None] * len(found) if self.landmarker is None else self.landmarker.locate(frame, found)
+        shapes: Sequence[FaceShape | None] = [None] * len(found)
+        if self.landmarker is not None:
+            # a detector that has asked the same landmarker need not be asked about again
+            known = found.shapes if getattr(self.detector, "shapes_source", "") == self.landmarker.source else None
+            shapes = self.landmarker.locate(frame, found) if known is None else known
         attributes: list[Attributes] = (
             [{}] * len(found) if self.attributes is None else self.attributes.read(frame, found)
         )
@@ -193,8 +197,7 @@ class Annotator:
     ) -> tuple[FrameAnnotation, Attributes]:
         if main is None:
             return FrameAnnotation.no_face(source), {}
-        one = slice(main, main + 1)
-        only = Detections(found.bboxes[one], found.scores[one], found.keypoints[one])
+        only = found.take(np.array([main]))
         (shape,), (attributes,) = self._describe(frame, only)
         expression = attributes.get("expression", (None, 0.0))[0]
         annotation = FrameAnnotation(
@@ -224,9 +227,7 @@ def usable(found: Detections, frame: Gray) -> Detections:
     """
     limit = 2 * max(frame.shape)
     keep = (found.bboxes[:, 2:] > 0).all(1) & (np.abs(found.bboxes) <= limit).all(1) & np.isfinite(found.scores)
-    if keep.all():
-        return found
-    return Detections(found.bboxes[keep], found.scores[keep], found.keypoints[keep], found.black_hot)
+    return found if keep.all() else found.take(keep)
 
 
 def main_face(found: Detections, last: Floats | None = None) -> int | None:

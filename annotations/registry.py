@@ -22,14 +22,16 @@ class Entry:
     Attributes:
         target: ``module:class`` below `thermvision.annotations`.
         path: whether a path must, can or cannot follow the name.
+        alone: target of the name without a path, where that is another class.
     """
 
     target: str
     path: Literal["required", "optional", "none"]
+    alone: str = ""
 
 
 DETECTORS: dict[str, Entry] = {
-    "thermal": Entry("detector:ThermalDetector", "optional"),
+    "thermal": Entry("detector:ThermalDetector", "optional", alone="confirmation:ConfirmedDetector"),
     "yolo5face": Entry("adapters.yolo5face:Yolo5FaceDetector", "required"),
     "yunet": Entry("adapters.yunet:YuNetDetector", "required"),
     "mtcnn": Entry("adapters.mtcnn:MtcnnDetector", "none"),
@@ -104,7 +106,7 @@ def _build(kind: str, entries: dict[str, Entry], spec: str, options: dict[str, A
         raise UsageError(f"--{kind} is {spec!r}, which needs a file; type: --{kind} {name}:PATH")
     if entry.path == "none" and colon:
         raise UsageError(f"--{kind} is {spec!r}, but {name} takes no file; type: --{kind} {name}")
-    module, _, class_name = entry.target.partition(":")
+    module, _, class_name = (entry.target if path else entry.alone or entry.target).partition(":")
     build = getattr(import_module(f"thermvision.annotations.{module}"), class_name)
     try:
         return build(path, **options) if path else build(**options)

@@ -6,8 +6,9 @@
 Frames are 512 x 512: of a release's stills and clips, or stills that phantom renders for this. One round gives every
 detector all frames, one frame after the other in turn, so that whatever else the machine does meets all of them alike.
 Times are of the clock; everything has one thread. `faces` counts what was found and is no measure of quality (see
-`thermvision evaluate`). The landmarker gets the faces that the detector found, and one known face a frame where there
-were none.
+`thermvision evaluate`). `thermal` is the detector with its second look, which the landmarker takes; `detector +
+landmarker` is all that `thermvision annotate` does to a frame in memory; `detector` and `landmarker` are the networks
+alone, the latter for one known face.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from thermvision.annotations import registry  # noqa: E402
+from thermvision.annotations.confirmation import FILES, ConfirmedDetector  # noqa: E402
+from thermvision.annotations.detector import ThermalDetector  # noqa: E402
 from thermvision.annotations.errors import ThermVisionError, UsageError  # noqa: E402
-from thermvision.annotations.faces import Detections, FaceDetector, Gray  # noqa: E402
+from thermvision.annotations.faces import Detections, FaceDetector, FaceLandmarker, Gray  # noqa: E402
+from thermvision.annotations.landmarker import ThermalLandmarker  # noqa: E402
+from thermvision.annotations.pipeline import Annotator  # noqa: E402
 from thermvision.curation.inputs import is_release, open_input  # noqa: E402
 
 SIZE = 512
@@ -77,7 +82,7 @@ def opened(make: Callable[[], Any], times: int = 5) -> tuple[Any, float]:
 def detectors(options: argparse.Namespace) -> tuple[dict[str, FaceDetector], dict[str, float], dict[str, str]]:
     """The detectors that are there, the seconds each took to open, and why others are not there."""
     specs = {
-        "thermal": f"thermal:{options.models / 'detector.onnx'}" if options.models else "thermal",
+        "thermal": "thermal",
         "mtcnn": "mtcnn",
         "yunet": f"yunet:{options.yunet}" if options.yunet else "",
         "haar": "haar",
@@ -97,29 +102,30 @@ def detectors(options: argparse.Namespace) -> tuple[dict[str, FaceDetector], dic
     return found, load, absent
 
 
-def measure(frames: list[Gray], found: dict[str, FaceDetector], landmarker: Any, rounds: int) -> list[dict[str, Any]]:
-    """Per round: seconds a frame of each detector, of the landmarker and of both together, and the faces found."""
-    rows = []
-    order = list(found)
+def measure(
+    frames: list[Gray], found: dict[str, FaceDetector], alone: FaceDetector, landmarker: FaceLandmarker, rounds: int
+) -> list[dict[str, Any]]:
+    """Per round: seconds a frame of each detector, of the networks alone and of everything, and the faces found."""
+    rows: list[dict[str, Any]] = []
     middle = Detections(np.array([[SIZE / 4] * 2 + [SIZE / 2] * 2]), np.ones(1), np.full((1, 5, 2), np.nan))
+    annotator = Annotator(found["thermal"], landmarker)
+    works: dict[str, Callable[[Gray], Any]] = {
+        **{name: lambda frame, name=name: found[name].detect([frame])[0] for name in found},  # type: ignore[misc]
+        "detector": lambda frame: alone.detect([frame]),
+        "landmarker": lambda frame: landmarker.locate(frame, middle),
+        "detector + landmarker": lambda frame: annotator.annotate([frame]),
+    }
+    order = list(works)
     for number in range(rounds + 1):  # the first warms up
-        seconds = dict.fromkeys([*found, "landmarker"], 0.0)
-        faces = dict.fromkeys(found, 0)
+        seconds, faces = dict.fromkeys(works, 0.0), dict.fromkeys(found, 0)
         for k, frame in enumerate(frames):
             for name in order[k % len(order) :] + order[: k % len(order)]:
                 began = time.perf_counter()
-                detections = found[name].detect([frame])[0]
+                answer = works[name](frame)
                 seconds[name] += time.perf_counter() - began
-                faces[name] += len(detections)
-                if name == "thermal":
-                    one = slice(0, 1)
-                    parts = (detections.bboxes[one], detections.scores[one], detections.keypoints[one])
-                    main = Detections(*parts) if len(detections) else middle
-            began = time.perf_counter()
-            landmarker.locate(frame, main)
-            seconds["landmarker"] += time.perf_counter() - began
+                if name in faces:
+                    faces[name] += len(answer)
         if number:
-            seconds["detector + landmarker"] = seconds["thermal"] + seconds["landmarker"]
             rows.append({"seconds": {n: s / len(frames) for n, s in seconds.items()}, "faces": faces})
     return rows
 
@@ -130,21 +136,27 @@ def main() -> None:
     parser.add_argument("release", type=Path, nargs="?", help="take its frames instead of rendering some")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--models", type=Path, help="folder with detector.onnx and landmarker.onnx")
+    parser.add_argument("--models", type=Path, help=f"folder with {', '.join(FILES)}")
     parser.add_argument("--yunet", type=Path, help="YuNet's ONNX file")
     parser.add_argument("--json", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.frames < 1 or options.rounds < 1:
         parser.error(f"--frames {options.frames} --rounds {options.rounds}; allowed: 1 or more of each")
     cv2.setNumThreads(1)
+
+    def file(index: int) -> Path | None:
+        return options.models / FILES[index] if options.models else None
+
     try:
         found, load, absent = detectors(options)
-        spec = f"thermal:{options.models / 'landmarker.onnx'}" if options.models else "thermal"
-        landmarker, load["landmarker"] = opened(lambda: registry.landmarker(spec))
+        landmarker, load["landmarker"] = opened(lambda: ThermalLandmarker(file(1)))
+        alone, load["detector"] = opened(lambda: ThermalDetector(file(0)))
+        if options.models:
+            found["thermal"] = ConfirmedDetector(models=options.models)
         frames = of_release(options.release, options.frames) if options.release else rendered(options.frames)
     except ThermVisionError as error:
         parser.error(str(error))
-    rows = measure(frames, found, landmarker, options.rounds)
+    rows = measure(frames, found, alone, landmarker, options.rounds)
 
     print(f"{len(frames)} frames of {SIZE} x {SIZE}, {options.rounds} rounds, one thread")
     print(f"{'':24} {'frames/s':>9} {'best':>9} {'faces':>6} {'load s':>7}")

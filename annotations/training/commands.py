@@ -59,6 +59,20 @@ def register(train: typer.Typer) -> None:
         for what, figure in grade_model(model, corpus, out).items():
             print(f"{what}: {figure.value} ({figure.data})")
 
+    @train.command()
+    def confirmation(
+        corpus: Annotated[Path, typer.Argument(help="The corpus that detector and landmarker were trained on.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder of the two models.")],
+    ) -> None:
+        """Weigh the answers of detector and landmarker against each other: the second look of every annotation.
+
+        Example: thermvision train confirmation corpus --out models
+        """
+        from .train_confirmation import train_confirmation
+
+        path = train_confirmation(corpus, out, f"thermvision train confirmation {corpus.name} --out {out.name}")
+        print(f"{path}:\n{path.read_text(encoding='utf-8')}next: ls {out}")
+
     for name in MODELS:
         train.command(name, help=_HELP[name])(_trainer(name))
 

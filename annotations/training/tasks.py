@@ -181,7 +181,7 @@ def train_model(
     metadata = {"corpus": opened.digest, "seed": str(run.seed), "steps": str(run.steps)}
     export(task.exported(net), path, task.inputs, task.outputs, task.free, metadata)
     if name == "detector":  # the score to cut at is part of the model
-        score = grade.threshold(opened, path, opened.rows(*CHOSEN, facing=False))
+        score = grade.threshold_of(opened, path, opened.rows(*CHOSEN, facing=False))
         set_metadata(path, {"threshold": f"{score:.2f}"})
     curve.command, curve.machine = command, f"{platform.machine()}, torch {torch.__version__}, {run.device}"
     curve.write(out / f"{name}.curve.json")

@@ -131,8 +131,7 @@ def default_annotator(polarity: str = "auto") -> Annotates:
     Raises:
         MissingDependencyError: they are not there.
     """
-    from thermvision.annotations.detector import ThermalDetector
-    from thermvision.annotations.landmarker import ThermalLandmarker
+    from thermvision.annotations import registry
     from thermvision.annotations.pipeline import Annotator
 
-    return Annotator(ThermalDetector(), ThermalLandmarker(), polarity=polarity)  # type: ignore[arg-type]
+    return Annotator(registry.detector(), registry.landmarker(), polarity=polarity)  # type: ignore[arg-type]
