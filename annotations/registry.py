@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from thermvision.annotations.embedder import FaceEmbedder
@@ -22,7 +23,7 @@ class Entry:
     Attributes:
         target: ``module:class`` below `thermvision.annotations`.
         path: whether a path must, can or cannot follow the name.
-        alone: target of the name without a path, where that is another class.
+        alone: target of the name without a path or with that of a folder, where that is another class.
     """
 
     target: str
@@ -106,10 +107,13 @@ def _build(kind: str, entries: dict[str, Entry], spec: str, options: dict[str, A
         raise UsageError(f"--{kind} is {spec!r}, which needs a file; type: --{kind} {name}:PATH")
     if entry.path == "none" and colon:
         raise UsageError(f"--{kind} is {spec!r}, but {name} takes no file; type: --{kind} {name}")
-    module, _, class_name = (entry.target if path else entry.alone or entry.target).partition(":")
+    whole = entry.alone and (not path or Path(path).is_dir())
+    module, _, class_name = (entry.alone if whole else entry.target).partition(":")
     build = getattr(import_module(f"thermvision.annotations.{module}"), class_name)
+    if whole and path:
+        options = {**options, "models": Path(path)}
     try:
-        return build(path, **options) if path else build(**options)
+        return build(path, **options) if path and not whole else build(**options)
     except TypeError as error:
         # only a wrong option: an error from within the model is shown as it is
         if "unexpected keyword argument" not in str(error):

@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 
 from thermvision.annotations import registry
+from thermvision.annotations.confirmation import ConfirmedDetector, evidence_text
 from thermvision.annotations.detector import ThermalDetector
 from thermvision.annotations.errors import MissingDependencyError, UsageError
 from thermvision.annotations.landmarker import ThermalLandmarker
@@ -39,6 +40,21 @@ def test_a_path_and_options(tmp_path: Path) -> None:
     assert chosen.source.startswith("a@")
     landmarker = registry.landmarker(f"thermal:{tiny_models.landmarker(tmp_path / 'b.onnx')}")
     assert isinstance(landmarker, ThermalLandmarker)
+
+
+def test_the_shipped_detector_has_a_second_look_and_a_folder_too(tmp_path: Path) -> None:
+    chosen = registry.detector("thermal", min_face=20)
+    assert isinstance(chosen, ConfirmedDetector)
+    assert chosen.min_face == 20
+    tiny_models.detector(tmp_path / "detector.onnx")
+    tiny_models.landmarker(tmp_path / "landmarker.onnx")
+    with pytest.raises(MissingDependencyError, match=r"confirmation\.json"):
+        registry.detector(f"thermal:{tmp_path}")
+    (tmp_path / "confirmation.json").write_text(evidence_text(chosen.evidence, {}))
+    own = registry.detector(f"thermal:{tmp_path}", threshold=0.9)
+    assert isinstance(own, ConfirmedDetector)
+    assert own.threshold == 0.9
+    assert own.source != chosen.source
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import cv2
 import numpy as np
 
+from thermvision.annotations.confirmation import FILES as FACE_MODELS
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 from thermvision.annotations.schema import SEQUENCES, FrameAnnotation
 from thermvision.curation.inputs import PixelReading
@@ -164,7 +165,7 @@ class LivePortraitEngine:
             if (landmarks := self.landmark_file()) is not None:
                 digests[landmarks.name] = sha256_file(landmarks)
         models = resources.files("thermvision.annotations.models")
-        for name in ("detector.onnx", "landmarker.onnx"):
+        for name in FACE_MODELS:
             if (file := models / name).is_file():
                 digests[name] = sha256_bytes(file.read_bytes())
         return dict(sorted(digests.items()))
