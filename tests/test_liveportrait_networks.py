@@ -15,14 +15,22 @@ from torch import Tensor, nn
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.generation.engines.liveportrait import networks as module
+from thermvision.generation.engines.liveportrait import quick_spade, quick_warping, tiled
 from thermvision.generation.engines.liveportrait.checkpoint import normalise
 from thermvision.generation.engines.liveportrait.keypoints import headpose_degrees, transform_keypoints
 from thermvision.generation.engines.liveportrait.layers import NARROW, PUBLISHED
 from thermvision.generation.engines.liveportrait.modules import NETWORKS, network_of
 from thermvision.generation.engines.liveportrait.motion_extractor import ChannelNorm
 from thermvision.generation.engines.liveportrait.networks import Networks, Painter, random_networks, to_gray
+from thermvision.generation.engines.liveportrait.quick_spade import QuickGenerator
 from thermvision.generation.engines.liveportrait.random_weights import random_state
-from thermvision.generation.engines.liveportrait.warping import SourceFeatures, with_keypoints
+from thermvision.generation.engines.liveportrait.warping import (
+    SourceFeatures,
+    heatmaps,
+    identity_grid,
+    sample,
+    with_keypoints,
+)
 
 # with one halving in the hourglass any multiple of 8 will do as a picture's side
 TINY = dataclasses.replace(NARROW, hourglass=(4, 4))
@@ -207,14 +215,89 @@ def test_half_precision_is_near() -> None:
     assert half.warping.third.norm.running_var.dtype == torch.float32  # what is saved or trained stays as it was
 
 
-def test_folded_norms_change_nothing() -> None:
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "size"),
+    [
+        (160, 130, 3, (8, 16)),
+        (60, 150, 3, (3, 8, 12)),
+        (50, 46, 7, (2, 8, 16)),
+        (20, 10, 3, (12, 8)),
+        (20, 10, 3, (5, 7)),
+    ],
+)
+def test_convolutions_by_tiles_are_convolutions(
+    inputs: int, outputs: int, kernel: int, size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiled, "PAYS", dict.fromkeys(tiled.PAYS, 1_000))
+    monkeypatch.setattr(tiled, "CELLS", 4)  # several strips
+    source = torch.Generator().manual_seed(3)
+    x = torch.randn(2, *size, inputs, generator=source)
+    weight = torch.randn(outputs, inputs, *[kernel] * len(size), generator=source)
+    bias = torch.randn(outputs, generator=source)
+    conv = tiled.Conv(weight, bias, torch.float32)
+    assert conv.tiled(x) == (inputs > 20)
+    whole = nn.functional.conv2d if len(size) == 2 else nn.functional.conv3d
+    wanted = whole(x.double().movedim(-1, 1), weight.double(), bias.double(), padding="same").movedim(1, -1)
+    for found in (conv(x), tiled.gathered(conv.strips(x), x)):
+        assert golden.relative_error(wanted.numpy(), found) < 5e-6
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_convolution_of_an_enlarged_picture_is_one_of_the_picture(factor: int) -> None:
+    label = torch.rand(2, NARROW.label, 4, 6)
+    norms = [network("spade").get_submodule(name).double() for name in ("up_0.norm_0", "up_0.norm_s")]
+    steering = quick_spade.Steering(norms, factor, torch.float64)  # type: ignore[arg-type]
+    with torch.no_grad():
+        found = steering(label.double().movedim(1, -1).contiguous())
+        for norm, steer in zip(norms, found, strict=True):
+            wide = nn.functional.interpolate(label.double(), scale_factor=factor, mode="nearest")
+            wanted = norm.mlp_shared(wide).relu()  # type: ignore[operator, union-attr]
+            torch.testing.assert_close(steer.movedim(-1, 1), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_moves_of_the_identity_fall_apart_into_axes() -> None:
+    volume, shift = torch.rand(1, 2, 3, 4, 6), torch.randn(2, 21, 3) * 0.4
+    field = identity_grid((3, 4, 6), volume) + shift[:, :, None, None, None]
+    found = quick_warping.shifted(volume, shift)
+    for frame in range(2):
+        wanted = sample(volume.expand(21, -1, -1, -1, -1), field[frame])
+        torch.testing.assert_close(found[frame], wanted, rtol=1e-4, atol=1e-5)
+    grid = identity_grid((3, 4, 6), volume)
+    torch.testing.assert_close(quick_warping.heat(volume.shape[2:], shift), heatmaps(grid, shift))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_what_draws_is_what_is_trained(everywhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if everywhere:
+        monkeypatch.setattr(tiled, "PAYS", dict.fromkeys(tiled.PAYS, 0))
+        monkeypatch.setattr(tiled, "LEAST", 2)
     nets = tiny()
     source, still, moving = scene(nets)
     with torch.inference_mode():
         plain = Painter(nets.warping, nets.spade)(source, still, moving)
-        folded = module._folded(Painter(network("warping"), network("spade")))  # type: ignore[arg-type]
-        torch.testing.assert_close(folded(source, still, moving), plain, rtol=1e-2, atol=1e-2)
-    assert not [layer for layer in folded.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
+        torch.testing.assert_close(nets._painter()(source, still, moving), plain, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.slow  # the published widths
+def test_golden_numbers_of_what_draws() -> None:
+    tensors = golden.inputs("spade", **golden.facts()["cases"]["spade"])
+    with torch.no_grad():
+        generator = QuickGenerator(golden_network("spade"), torch.float32)  # type: ignore[arg-type]
+        painted = generator.logits(tensors["feature"]).sigmoid()
+    key = "net/spade/out"
+    found = painted.reshape(-1)[:: golden.facts()["stride"][key]]
+    assert golden.relative_error(golden.arrays()[key], found) < 1e-4
+    tensors = golden.inputs("warp", **golden.facts()["cases"]["warp"])
+    with torch.no_grad():
+        plain: Any = golden_network("warp")
+        source = plain.prepare(tensors["feature"])
+        warped = quick_warping.QuickWarping(plain, torch.float32).warp(
+            source, tensors["kp_source"], tensors["kp_driving"]
+        )
+    for name, value in warped.items():
+        key = f"net/warp/{name}"
+        found = value.reshape(-1)[:: golden.facts()["stride"][key]]
+        assert golden.relative_error(golden.arrays()[key], found) < 5e-4
 
 
 def overflow(nets: Networks) -> None:

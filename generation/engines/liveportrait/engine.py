@@ -26,7 +26,7 @@ from thermvision.annotations.errors import DamagedInputError, MissingDependencyE
 from thermvision.annotations.schema import SEQUENCES, FrameAnnotation
 from thermvision.curation.inputs import PixelReading
 from thermvision.curation.store import canonical_json, sha256_bytes, sha256_file
-from thermvision.generation.engines import get_engine
+from thermvision.generation.engines import engine_of
 from thermvision.generation.specs import (
     Animation,
     Clip,
@@ -37,6 +37,7 @@ from thermvision.generation.specs import (
     Still,
     StillSpec,
     Subject,
+    engine_settings,
 )
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class LivePortraitEngine:
             return self._portraits[key]
         attributes: dict[str, str] = {}
         if isinstance(source, StillSpec):
-            still: Still = get_engine(source.engine).render(source)
+            still: Still = engine_of(source.engine, **engine_settings(source)).render(source)
             name, attributes, notes = source.item_id, dict(still.attributes), {"landmarks": still.annotation.source}
             gray = limit_size(still.frame)
             face = self.faces.of_annotation(gray, still.annotation) if gray.shape == still.frame.shape else None

@@ -8,7 +8,7 @@ or with a black frame, is made again in float32, and so is all that follows.
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.curation.store import canonical_json, sha256_bytes, sha256_file
@@ -35,6 +34,8 @@ from thermvision.generation.engines.liveportrait.keypoints import NUM_KEYPOINTS,
 from thermvision.generation.engines.liveportrait.layers import NARROW, Widths
 from thermvision.generation.engines.liveportrait.modules import NETWORKS, network_of
 from thermvision.generation.engines.liveportrait.motion_extractor import MotionExtractor
+from thermvision.generation.engines.liveportrait.quick_spade import QuickGenerator
+from thermvision.generation.engines.liveportrait.quick_warping import QuickWarping
 from thermvision.generation.engines.liveportrait.random_weights import RANDOM_NOTE, random_state
 from thermvision.generation.engines.liveportrait.retargeting import Perceptron
 from thermvision.generation.engines.liveportrait.spade import SpadeGenerator
@@ -52,7 +53,7 @@ Paint = Callable[[SourceFeatures, Tensor, Tensor], Tensor]
 class Painter(nn.Module):
     """Warping and generator in one step: a source, its keypoints and the driver's to RGB before the sigmoid."""
 
-    def __init__(self, warping: WarpingModule, spade: SpadeGenerator) -> None:
+    def __init__(self, warping: WarpingModule | QuickWarping, spade: SpadeGenerator | QuickGenerator) -> None:
         super().__init__()
         self.warping, self.spade = warping, spade
 
@@ -106,7 +107,10 @@ class Networks:
     def __post_init__(self) -> None:
         for net in NETWORKS:
             getattr(self, net).to(self.device)
-        self._paint = self._painter()
+
+    @functools.cached_property
+    def _paint(self) -> Paint:
+        return self._painter()
 
     def features(self, image: Tensor) -> SourceFeatures:
         """Feature volume of an image (B, 3, 256, 256), RGB from 0 to 1, and what of the warping depends on it alone."""
@@ -198,9 +202,8 @@ class Networks:
             return frames, bool(logits.isfinite().all())
 
     def _painter(self) -> Paint:
-        painter = Painter(self.warping, self.spade)
-        if self.dtype != torch.float32:
-            painter = _folded(copy.deepcopy(painter)).to(self.dtype)
+        with torch.no_grad():
+            painter = Painter(QuickWarping(self.warping, self.dtype), QuickGenerator(self.spade, self.dtype))
         return torch.compile(painter, dynamic=False) if self.compiled else painter
 
 
@@ -214,17 +217,6 @@ def _float32_as_such() -> AbstractContextManager[Any]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     return context
-
-
-def _folded(painter: Painter) -> Painter:
-    # a variance below half precision's range would divide by zero
-    for module in list(painter.modules()):
-        for name in ("conv", "compress"):
-            conv, norm = getattr(module, name, None), getattr(module, "norm", None)
-            if isinstance(conv, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-                setattr(module, name, fuse_conv_bn_eval(conv, norm))
-                module.norm = nn.Identity()
-    return painter
 
 
 def choose_device(name: str = "auto") -> torch.device:
