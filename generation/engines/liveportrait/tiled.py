@@ -95,8 +95,6 @@ class Conv:
         """(B, [D,] H, W, C) to (B, [D,] H, W, O)."""
         if not self.tiled(x):
             return self._plain(x)
-        if not self.tiled(x):
-            return self._plain(x)
         out = x.new_empty((*x.shape[:-1], self.outputs))
         for _ in self.strips(x, out):
             pass
