@@ -67,6 +67,7 @@ class Manifest(BaseModel):
     software: dict[str, str] = {}
     plan: Digest
     failed: tuple[Failed, ...] = ()
+    passed_over: tuple[str, ...] = ()  # subjects that an engine would have drawn badly, or like another, and why
 
     @property
     def configs(self) -> list[str]:

@@ -10,7 +10,7 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.picture_file import SUFFIXES
 from thermvision.annotations.schema import GENDERS
 from thermvision.curation.store import sha256_file
-from thermvision.generation.plan import Animate, still_spec
+from thermvision.generation.plan import Animate, Draw, still_spec
 from thermvision.generation.recipe import Recipe
 from thermvision.generation.specs import Animation, InputFile, StillSpec, Subject
 
@@ -57,8 +57,10 @@ def weights_of(recipe: Recipe, folder: Path | None) -> str:
     return str(((folder or Path()) / Path(given).expanduser()).resolve())
 
 
-def animations(recipe: Recipe, folder: Path | None) -> Animate | None:
+def animations(recipe: Recipe, folder: Path | None, draw: Draw | None = None) -> Animate | None:
     """Says what moves each clip of ``recipe``, which lies in ``folder``; None for engines that move no picture.
+
+    ``draw`` is what `thermvision.generation.drawings.drawings` gives, for stills that are drawn from words.
 
     Raises:
         UsageError: a file is not there, or there are too few pictures.
@@ -82,15 +84,19 @@ def animations(recipe: Recipe, folder: Path | None) -> Animate | None:
         weights=weights_of(recipe, folder),
         device=table.device,
     )
-    source = _still_of(recipe)
+    source = _still_of(recipe, draw)
     if clips.source is not None and clips.source != STILLS:
         wanted = {gender: getattr(recipe.subjects, gender) for gender in GENDERS}
         source = deal_pictures(below(folder, clips.source, "clips.source"), wanted)
     return lambda subject, sequence: replace(common, source=source(subject), driving=driving[sequence])
 
 
-def _still_of(recipe: Recipe) -> Callable[[Subject], StillSpec | InputFile]:
-    return lambda subject: replace(still_spec(recipe, subject, SOURCE_CATEGORY, 0), radiometric=False)
+def _still_of(recipe: Recipe, draw: Draw | None) -> Callable[[Subject], StillSpec | InputFile]:
+    def still(subject: Subject) -> StillSpec:
+        spec = replace(still_spec(recipe, subject, SOURCE_CATEGORY, 0), radiometric=False)
+        return draw(spec) if draw else spec
+
+    return still
 
 
 def deal_pictures(folder: Path, wanted: Mapping[str, int]) -> Callable[[Subject], InputFile]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thermvision.annotations.errors import OutputError
-from thermvision.annotations.schema import CATEGORIES
+from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.curation.assembly import assemble, plan_digest, software_versions
 from thermvision.curation.release import Manifest
 from thermvision.curation.runners import Job
 from thermvision.curation.store import sha256_bytes
 from thermvision.generation.animations import STILLS, animations, below, weights_of
-from thermvision.generation.engines import ENGINE_PACKAGES, Engine, get_engine
+from thermvision.generation.drawings import drawings, loading_of
+from thermvision.generation.engines import ENGINE_PACKAGES, Engine, engine_of
 from thermvision.generation.plan import Plan, make_jobs, make_plan
-from thermvision.generation.recipe import Recipe, parse_recipe
+from thermvision.generation.recipe import Recipe, check_release, parse_recipe
 from thermvision.generation.run import run_shard
 from thermvision.generation.specs import MotionTrack
 
@@ -33,18 +34,24 @@ class Prepared:
 
 
 def engines_of(recipe: Recipe, folder: Path | None = None) -> dict[str, Engine]:
-    """The engines a recipe in ``folder`` uses, by name."""
+    """The engines a recipe in ``folder`` uses, by name: only those that are asked for something."""
     clips, table = recipe.clips, recipe.liveportrait
     animated = clips.engine == "liveportrait"
-    if not animated:
-        return {name: get_engine(name) for name in sorted({recipe.stills.engine, clips.engine, recipe.scenes.engine})}
-    asked = {clips.engine}
-    if clips.source in (None, STILLS) or any(getattr(recipe.stills, c).count for c in CATEGORIES):
+    asked = {clips.engine} if animated or any(getattr(clips, s) for s in SEQUENCES) else set()
+    stills = any(getattr(recipe.stills, c).count for c in CATEGORIES)
+    if stills or (animated and clips.source in (None, STILLS)):
         asked.add(recipe.stills.engine)
     if recipe.scenes.count:
         asked.add(recipe.scenes.engine)
-    settings = {"weights": weights_of(recipe, folder), "device": table.device, "precision": table.precision}
-    return {name: get_engine(name, **(settings if name == clips.engine else {})) for name in sorted(asked)}
+    settings: dict[str, dict[str, str]] = {
+        "liveportrait": {
+            "weights": weights_of(recipe, folder),
+            "device": table.device,
+            "precision": table.precision,
+        },
+        "flux": {"loading": loading_of(recipe, folder)},
+    }
+    return {name: engine_of(name, **settings.get(name, {})) for name in sorted(asked)}
 
 
 def prepare(text: str, limit: int | None = None, folder: Path | None = None, recipe: Recipe | None = None) -> Prepared:
@@ -59,10 +66,12 @@ def prepare(text: str, limit: int | None = None, folder: Path | None = None, rec
         DamagedInputError: a motion file is broken or unsafe.
     """
     recipe = parse_recipe(text) if recipe is None else recipe
+    check_release(recipe)
     engines = engines_of(recipe, folder)
     for engine in engines.values():
         engine.require()
-    plan = make_plan(recipe, engines, limit, read_motions(recipe, folder), animations(recipe, folder))
+    draw = drawings(recipe, folder)
+    plan = make_plan(recipe, engines, limit, read_motions(recipe, folder), animations(recipe, folder, draw), draw)
     software = software_versions(*(package for name in engines for package in ENGINE_PACKAGES[name]))
     return Prepared(recipe, text, plan, tuple(make_jobs(plan, engines, software)), engines, software)
 
@@ -103,6 +112,7 @@ def build_release(
         "engines": {engine.engine_id: engine.model_digests() for engine in prepared.engines.values()},
         "software": prepared.software,
         "plan": plan_digest(prepared.jobs),
+        "passed_over": prepared.plan.passed_over,
     }
     return assemble(
         out,

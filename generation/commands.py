@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,12 @@ from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.annotations.training import commands as training_commands
 from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
-from thermvision.generation import animate_commands
+from thermvision.generation import animate_commands, generate_commands
+from thermvision.generation.engines.flux.training import commands as lora_commands
 from thermvision.generation.engines.liveportrait.training import commands as finetune_commands
 from thermvision.generation.plan import Plan
+from thermvision.generation.seeds import commands as seed_commands
+from thermvision.generation.workflows import commands as workflow_commands
 
 
 def register(app: typer.Typer, finish: Finish) -> None:
@@ -24,8 +28,12 @@ def register(app: typer.Typer, finish: Finish) -> None:
     train = typer.Typer(help="Train models from rendered releases.", no_args_is_help=True)
     training_commands.register(train)
     finetune_commands.register(train)
+    lora_commands.register(train)
     app.add_typer(train, name="train")
     animate_commands.register(app)
+    generate_commands.register(app)
+    seed_commands.register(app)
+    workflow_commands.register(app)
 
     @app.command()
     def build(
@@ -60,7 +68,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
                 print(f"next: thermvision build {recipe} --out {out}")
             return
         manifest = build_release(
-            prepared, out, workers=workers or default_workers(), retry_failed=retry_failed, quiet=quiet
+            prepared, out, workers=workers or workers_for(prepared.engines), retry_failed=retry_failed, quiet=quiet
         )
         lines = finish(out)
         if as_json:
@@ -78,6 +86,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
     @app.command()
     def doctor(
         weights: Annotated[str, typer.Option(help="Folder of LivePortrait's checkpoints; default: the usual.")] = "",
+        flux_weights: Annotated[str, typer.Option(help="Folder of FLUX's files; default: $THERMVISION_FLUX.")] = "",
         as_json: AsJson = False,
     ) -> None:
         """Versions, and what each engine and extra lacks with the command that installs it.
@@ -86,7 +95,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         """
         from .doctor import examine, print_examination
 
-        examination = examine(weights)
+        examination = examine(weights, flux_weights)
         if as_json:
             show_json(examination)
         else:
@@ -94,6 +103,11 @@ def register(app: typer.Typer, finish: Finish) -> None:
             print("next: thermvision build --out release")
         if not all(part["ready"] for part in examination["parts"] if part["required"]):
             raise MissingDependencyError("a required package is missing; the list above says which command brings it")
+
+
+def workers_for(engines: Iterable[str]) -> int:
+    """Worker processes where none are asked for: one a core, and one alone with networks that fill a GPU."""
+    return 1 if "flux" in engines else default_workers()
 
 
 def summary(plan: Plan) -> dict[str, Any]:

@@ -16,17 +16,18 @@ from thermvision.generation.engines import ENGINES, get_engine
 
 DISTRIBUTION = "thermvision-db"
 CORE = "core"
+EXTRAS = {"flux": "diffusion"}  # of engines whose extra has another name
 
 
-def examine(weights: str = "") -> dict[str, Any]:
+def examine(weights: str = "", flux_weights: str = "") -> dict[str, Any]:
     """Versions, then a list of parts (core, extras, engines, models) with ``ready``, ``lacks`` and ``mend``.
 
-    ``weights`` is where LivePortrait's checkpoints are looked for, "" in the usual place.
+    ``weights`` is where LivePortrait's checkpoints are looked for, ``flux_weights`` FLUX's files; "": the usual place.
 
     >>> examine()["parts"][0]["part"]
     'core'
     """
-    parts = [_extra(CORE), *(_extra(name) for name in _extras()), *(_engine(name, weights) for name in sorted(ENGINES))]
+    parts = [_extra(CORE), *(_extra(name) for name in _extras()), *_engines(weights, flux_weights)]
     parts += [_model(name) for name in SHIPPED]
     return {"versions": _versions(), "parts": parts}
 
@@ -53,6 +54,8 @@ def _versions() -> dict[str, str]:
         "av",
         "onnxruntime",
         "torch",
+        "diffusers",
+        "transformers",
         "anny",
         "numba",
     ):
@@ -88,12 +91,17 @@ def _extra(extra: str) -> dict[str, Any]:
     return {"part": part, "ready": not lacks, "lacks": lacks, "mend": mend, "required": extra == CORE}
 
 
-def _engine(name: str, weights: str = "") -> dict[str, Any]:
-    mend = f'pip install -c constraints.txt -e ".[{name}]"'
+def _engines(weights: str, flux_weights: str) -> list[dict[str, Any]]:
+    given = {"liveportrait": weights, "flux": flux_weights}
+    return [_engine(name, given.get(name)) for name in sorted(ENGINES)]
+
+
+def _engine(name: str, weights: str | None = None) -> dict[str, Any]:
+    mend = f'pip install -c constraints.txt -e ".[{EXTRAS.get(name, name)}]"'
     lacks: list[str] = []
     ready = False
     try:
-        engine = get_engine(name, **({"weights": weights} if name == "liveportrait" else {}))
+        engine = get_engine(name, **({} if weights is None else {"weights": weights}))
         engine.require()
         ready = True
         if name == "liveportrait" and not any("landmark.onnx" in file for file in engine.model_digests()):
@@ -102,6 +110,8 @@ def _engine(name: str, weights: str = "") -> dict[str, Any]:
         lacks.append(str(error))
         if name == "liveportrait" and all(find_spec(package) for package in ("torch", "safetensors")):
             mend = "thermvision doctor --weights FOLDER, once the files are in it"
+        if name == "flux" and all(find_spec(package) for package in ("torch", "diffusers", "transformers")):
+            mend = "thermvision doctor --flux-weights FOLDER, once the files are in it"
     return {"part": f"engine {name}", "ready": ready, "lacks": lacks, "mend": mend, "required": False}
 
 

@@ -32,6 +32,7 @@ from thermvision.generation.specs import (
 
 ItemSpec = ClipSpec | StillSpec | SceneSpec
 Animate = Callable[[Subject, str], Animation]  # of a subject and a sequence
+Draw = Callable[[StillSpec], StillSpec]  # adds what an engine draws from
 
 # An item's number below its subject, part of its seed path: more stills of one category must not change another.
 ITEMS_A_CATEGORY = 100_000
@@ -147,6 +148,7 @@ def make_plan(
     limit: int | None = None,
     motions: Mapping[str, MotionTrack] | None = None,
     animate: Animate | None = None,
+    draw: Draw | None = None,
 ) -> Plan:
     """Deal the recipe into shards.
 
@@ -156,6 +158,7 @@ def make_plan(
         limit: at most that many clips, that many stills and that many scenes.
         motions: the tracks of ``recipe.clips.motion`` by sequence.
         animate: what moves each clip of an engine that moves pictures.
+        draw: adds to each still what an engine that draws from words is told.
 
     Raises:
         UsageError: an engine cannot make what the recipe asks for; every such case is named.
@@ -169,7 +172,7 @@ def make_plan(
         for s in subjects
     )
     clips = list(islice(_clips(recipe, subjects, engines, motions or {}, animate), limit))
-    stills = list(islice(_stills(recipe, subjects, engines), limit))
+    stills = [draw(s) if draw else s for s in islice(_stills(recipe, subjects, engines), limit)]
     split = {i.subject_id: i.split for i in identities}
     scenes = list(islice(_scenes(recipe, subjects, split), limit))
     names = tuple(i.subject_id for i in identities)

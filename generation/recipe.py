@@ -43,6 +43,7 @@ from pydantic import Field, ValidationError
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
+from thermvision.generation.flux_tables import FluxTable, LoraTable
 from thermvision.generation.recipe_tables import (
     CameraTable,
     Clips,
@@ -67,10 +68,12 @@ class Recipe(Table):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\n\r]+$")]
     version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    subjects: Subjects
+    subjects: Subjects = Subjects()
     stills: Stills = Stills()
     clips: Clips = Clips()
     liveportrait: LivePortraitTable = LivePortraitTable()
+    flux: FluxTable = FluxTable()
+    lora: LoraTable = LoraTable()
     scenes: Scenes = Scenes()
     radiometric: RadiometricRows = RadiometricRows()
     shards: ShardSizes = ShardSizes()
@@ -133,16 +136,36 @@ def parse_recipe(text: str, name: str = "recipe") -> Recipe:
     return recipe
 
 
-def _check_content(recipe: Recipe, name: str) -> None:
+def check_release(recipe: Recipe, name: str = "recipe") -> None:
+    """Whether a release can be made of ``recipe``: one that only draws or trains with FLUX need name nobody.
+
+    Raises:
+        UsageError: it has no subjects, or asks for no item.
+    """
     subjects = recipe.subjects
     if not subjects.female + subjects.male:
         raise UsageError(f"recipe {name}: subjects.female and subjects.male are 0; allowed: at least one subject")
-    clips = [s for s in SEQUENCES if getattr(recipe.clips, s)]
-    stills = [c for c in CATEGORIES if getattr(recipe.stills, c).count]
-    if not clips and not stills and not recipe.scenes.count:
+    if not any(_asked(recipe)) and not recipe.scenes.count:
         raise UsageError(
             f"recipe {name} asks for nothing; set clips.{SEQUENCES[0]}, stills.{CATEGORIES[0]} or scenes.count to 1"
             " or more"
+        )
+
+
+def _asked(recipe: Recipe) -> tuple[list[str], list[str]]:
+    clips = [s for s in SEQUENCES if getattr(recipe.clips, s)]
+    return clips, [c for c in CATEGORIES if getattr(recipe.stills, c).count]
+
+
+def _check_content(recipe: Recipe, name: str) -> None:
+    subjects, (clips, stills) = recipe.subjects, _asked(recipe)
+    if not recipe.model_fields_set & {"flux", "lora"} or any((clips, stills, recipe.scenes.count)):
+        check_release(recipe, name)
+    if recipe.stills.engine == "flux" and recipe.stills.size % 16:
+        raise UsageError(f"recipe {name}: stills.size is {recipe.stills.size}; flux draws multiples of 16")
+    if recipe.stills.engine == "flux" and "stills" in recipe.radiometric.model_fields_set and recipe.radiometric.stills:
+        raise UsageError(
+            f"recipe {name}: radiometric.stills is true; the stills of flux hold no temperatures: set it to false"
         )
     _check_animation(recipe, clips, name)
     for category in stills:

@@ -29,7 +29,7 @@ from thermvision.curation.release import Failed
 from thermvision.curation.runners import Advance, Job, Outcome
 from thermvision.curation.store import canonical_json
 from thermvision.curation.video import encode_faithful, encoder_settings
-from thermvision.generation.engines import Engine, get_engine
+from thermvision.generation.engines import Engine, engine_of
 from thermvision.generation.plan import ItemSpec, ShardSpec
 from thermvision.generation.specs import (
     Clip,
@@ -51,8 +51,6 @@ _NUMBERS = (
 )  # fmt: skip
 Rows = dict[str, list[dict[str, Any]]]
 _NOT_ABOUT_ONE_ITEM = (OutputError, MissingDependencyError, MemoryError)
-
-engine_of = functools.cache(get_engine)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ STREAMS = (
     "shape", "thermal", "hair", "accessories", "session", "motion", "noise", "plan", "garment",
     "background", "scene", "mask", "headwear", "jewellery",
     "camera", "physiology", "heat", "recipe",
+    "words", "face noise",
 )  # fmt: skip
 
 
@@ -46,8 +47,40 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A still that is drawn from words, see `thermvision.generation.engines.flux`.
+
+    Attributes:
+        positive: texts of what is wanted, for CLIP-L and for T5.
+        negative: likewise of what is not.
+        attributes: of the person and the item, which the texts say; see `thermvision.generation.prompts`.
+        seed: of the noise, the subject's own: whose face it is.
+        further_seeds: mixed into the noise of each further attempt, where a still is rejected.
+        options: fields of `engines.flux.sampling.SamplingOptions` that are not at their defaults.
+        screening: fields of `thermvision.generation.screening.Limits`; None: stills are kept as they come.
+        adapters: name, SHA-256, strength and strength for CLIP-L of each.
+        precision: "fp32", "bf16", "fp8", or "auto" for what the device does well.
+        loading: what the engine is made with, as JSON: where files lie, the device. Their digests count, not this.
+    """
+
+    positive: tuple[str, str]
+    negative: tuple[str, str]
+    attributes: Mapping[str, str]
+    seed: int
+    further_seeds: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    screening: Mapping[str, Any] | None = None
+    adapters: tuple[tuple[str, str, float, float], ...] = ()
+    precision: str = "auto"
+    loading: str = ""
+
+
+@dataclass(frozen=True)
 class StillSpec:
-    """One still: ``item`` is its number below the subject over all categories, part of its seed path."""
+    """One still: ``item`` is its number below the subject over all categories, part of its seed path.
+
+    ``drawing`` is of engines that draw from words.
+    """
 
     item_id: str
     subject: Subject
@@ -57,6 +90,7 @@ class StillSpec:
     size: int = 512
     radiometric: bool = True
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True)
@@ -175,14 +209,25 @@ def plain_spec(spec: ClipSpec | StillSpec | SceneSpec) -> dict[str, Any]:
     if animation is not None:
         for file in (animation["source"], animation["driving"]):
             file.pop("path", None)
+            _plain_drawing(file)
         for name in ("weights", "device"):
             del animation[name]
         values["animation"] = animation
+    _plain_drawing(values)
     return values
+
+
+def _plain_drawing(values: dict[str, Any]) -> None:
+    if values.get("drawing") is None:
+        values.pop("drawing", None)
+    else:
+        del values["drawing"]["loading"]
 
 
 def engine_settings(spec: ClipSpec | StillSpec | SceneSpec) -> dict[str, str]:
     """What the engine of ``spec`` is made with, see `thermvision.generation.engines.get_engine`."""
+    if isinstance(spec, StillSpec) and spec.drawing is not None:
+        return {"loading": spec.drawing.loading}
     animation = spec.animation if isinstance(spec, ClipSpec) else None
     return {} if animation is None else {name: getattr(animation, name) for name in ("weights", "device", "precision")}
 

@@ -93,7 +93,9 @@ def test_any_text_is_a_recipe_or_a_clear_error(text):
 
 
 def test_the_bundled_recipes():
-    assert bundled_recipes() == ["paper", "quickstart", "training", "training_people", "training_turned"]
+    adapters = ["thermal_lora", "thermal_lora_adamw"]
+    training = ["training", "training_people", "training_turned"]
+    assert bundled_recipes() == ["paper", "quickstart", *adapters, *training]
     assert all(read_recipe(name)[0] for name in bundled_recipes())
     paper, quick = read_recipe("paper")[0], read_recipe("quickstart")[0]
     assert (paper.subjects.female, paper.subjects.male) == (25, 25)

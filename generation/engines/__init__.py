@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Protocol, overload
@@ -15,11 +16,16 @@ Progress = Callable[[int], None]
 ENGINES = {
     "phantom": "thermvision.generation.engines.phantom.engine:PhantomEngine",
     "liveportrait": "thermvision.generation.engines.liveportrait.engine:LivePortraitEngine",
+    "flux": "thermvision.generation.engines.flux.engine:FluxEngine",
 }
 # packages beyond the core's whose version can change what an engine renders
-ENGINE_PACKAGES = {"phantom": ("anny", "numba"), "liveportrait": ("torch", "onnxruntime")}
+ENGINE_PACKAGES = {
+    "phantom": ("anny", "numba"),
+    "liveportrait": ("torch", "onnxruntime"),
+    "flux": ("torch", "diffusers", "transformers", "onnxruntime"),
+}
 # what a recipe can ask of an engine
-PRODUCTS = {"phantom": ("stills", "clips", "scenes"), "liveportrait": ("clips",)}
+PRODUCTS = {"phantom": ("stills", "clips", "scenes"), "liveportrait": ("clips",), "flux": ("stills",)}
 
 
 class Engine(Protocol):
@@ -65,3 +71,7 @@ def get_engine(name: str, **settings: str) -> Engine:
     module, cls = ENGINES[name].split(":")
     engine: Engine = getattr(import_module(module), cls)(**settings)
     return engine
+
+
+# one of each, with its networks, in a process
+engine_of = functools.cache(get_engine)
