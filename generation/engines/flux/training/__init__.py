@@ -1,0 +1,1 @@
+"""Training of thermal adapters (LoRA) for FLUX."""
