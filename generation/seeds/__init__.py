@@ -1,0 +1,1 @@
+"""Published thermal face data as captioned training sets."""
