@@ -1,0 +1,1 @@
+"""ComfyUI workflows as recipes, and recipes as workflows."""
