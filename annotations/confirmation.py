@@ -22,6 +22,7 @@ from thermvision.annotations.detector import ThermalDetector
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 from thermvision.annotations.faces import Detections, FaceShape, Gray
 from thermvision.annotations.landmarker import ThermalLandmarker
+from thermvision.annotations.session import short_digest
 
 CANDIDATES = 0.15  # lowest score of the detector that is looked at again
 SURE = 0.95  # a face that likely, even if the landmarker were as sure of it upside down, is not turned to find out
@@ -156,7 +157,8 @@ class ConfirmedDetector:
         self._landmarker = ThermalLandmarker(landmarker, threads)
         self.evidence = evidence or read_evidence(weights)
         self.shapes_source = self._landmarker.source
-        self.source = f"{self._detector.source}+confirmed@{self.shapes_source.rpartition('@')[2]}"
+        weights_digest = short_digest(evidence_text(self.evidence, {}).encode())
+        self.source = f"{self._detector.source}+confirmed@{weights_digest}"
         self.tells_polarity, self.min_face = self._detector.tells_polarity, self._detector.min_face
         self.threshold = self.evidence.threshold if threshold is None else threshold
 

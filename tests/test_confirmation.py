@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def detector(monkeypatch: pytest.MonkeyPatch, landmarker: Landmarker, detections
 
     monkeypatch.setattr(confirmation, "ThermalDetector", Detector)
     monkeypatch.setattr(confirmation, "ThermalLandmarker", lambda *_: landmarker)
-    return ConfirmedDetector(evidence=EVIDENCE, **options)
+    return ConfirmedDetector(**{"evidence": EVIDENCE, **options})
 
 
 def test_what_the_landmarker_knows_comes_first_and_what_it_does_not_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,9 @@ def test_what_the_landmarker_knows_comes_first_and_what_it_does_not_goes(monkeyp
     assert kept.scores[0] > kept.scores[1] >= finder.threshold == 0.3
     assert kept.black_hot == pytest.approx(0.1)
     assert [s.landmarks[0, 0] for s in kept.shapes] == [1, 0]
-    assert finder.source == "detector@1+confirmed@1"
+    assert finder.source.startswith("detector@1+confirmed@")
+    other = detector(monkeypatch, landmarker, found(0.6), evidence=replace(EVIDENCE, score=3.0))
+    assert other.source != finder.source
     everything = detector(monkeypatch, landmarker, found(0.6, 0.4, 0.9), threshold=0.01)
     assert len(everything.detect([FRAME])[0]) == 3
 
@@ -128,7 +131,7 @@ def test_the_same_landmarker_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> N
     (annotation,) = Annotator(finder, landmarker).annotate([FRAME])
     assert landmarker.asked == 1
     assert annotation.landmarks is not None
-    assert annotation.source == "detector@1+confirmed@1+landmarker@1"
+    assert annotation.source == f"{finder.source}+landmarker@1"
 
     class Other(Landmarker):
         source = "other@2"

@@ -11,6 +11,7 @@ import torch
 from lora_pictures import draw_pictures
 
 import thermvision_db
+from thermvision.annotations.errors import UsageError
 from thermvision.generation.engines.flux.adapter_reading import read_adapter
 from thermvision.generation.engines.flux.training import commands
 from thermvision.generation.flux_tables import LoraTable
@@ -143,7 +144,9 @@ def test_a_folder_of_seeds_gives_each_size_its_own(tmp_path: Path):
     found = [(d.width, d.path) for d in commands.datasets_of(str(tmp_path), ())]
     assert found == [
         (512, str(tmp_path / "tufts/train/512")), (768, str(tmp_path / "carl/train/768")),
-        (768, str(tmp_path / "tufts/train/768")), (1024, str(tmp_path)),
+        (768, str(tmp_path / "tufts/train/768")),
     ]  # fmt: skip
     alone = commands.datasets_of(str(tmp_path / "tufts"), commands.datasets_of("x", ())[:1])
     assert [d.path for d in alone] == [str(tmp_path / "tufts/train/512")]
+    with pytest.raises(UsageError, match="has pictures of 512, 768 pixels, and the recipe asks for 1024"):
+        commands.datasets_of(str(tmp_path), commands.datasets_of("x", ())[2:])

@@ -20,7 +20,7 @@ import numpy as np
 
 from thermvision.annotations.errors import FindingsError, MissingDependencyError, UsageError
 from thermvision.annotations.schema import CATEGORIES, FrameAnnotation
-from thermvision.curation.store import sha256_bytes, sha256_file
+from thermvision.curation.store import sha256_bytes
 from thermvision.generation.drawings import RANDOM, WEIGHTS_VARIABLE, notes_of, resolved, screening_of
 from thermvision.generation.engines.flux.casting import Casting, cast, casting_attributes
 from thermvision.generation.engines.flux.presets import SamplingOptions, options_of, preset_of
@@ -159,6 +159,8 @@ class FluxEngine:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
+        from thermvision.generation.engines.flux.tensor_files import digest  # loading reads no file twice for it
+
         if self.random:
             from thermvision.generation.engines.flux.random_models import tiny_models
 
@@ -170,9 +172,9 @@ class FluxEngine:
             found = [path for name in PARTS for path in getattr(files, name)]
             for name in TOKENIZERS:
                 found += sorted(p for p in getattr(files, name).iterdir() if p.suffix in (".json", ".txt", ".model"))
-            digests = {f"{path.parent.name}/{path.name}": sha256_file(path) for path in found}
+            digests = {f"{path.parent.name}/{path.name}": digest(path) for path in found}
         for number, lora in enumerate(self.table.loras, 1):
-            digests[f"adapter {number} {Path(lora.file).name}"] = sha256_file(Path(lora.file))
+            digests[f"adapter {number} {Path(lora.file).name}"] = digest(Path(lora.file))
         return dict(sorted({**digests, "faces": sha256_bytes(self.screen.source.encode())}.items()))
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thermvision.annotations.errors import FindingsError, MissingDependencyError
+from thermvision.annotations.errors import FindingsError, MissingDependencyError, UsageError
 from thermvision.curation.console import show_json
 
 if TYPE_CHECKING:
@@ -84,15 +84,25 @@ def datasets_of(data: str, tables: Sequence[LoraDataset]) -> tuple[LoraDataset, 
     """The datasets of a recipe with the folder ``data``; without any, the article's three sizes.
 
     A set of ``thermvision seeds`` has a folder for each size, and so has each of several sets in ``data``: these are
-    taken where they are there.
+    taken where they are there. Of such sets a size that none of them has is left out.
+
+    Raises:
+        UsageError: they have none of the sizes.
     """
     from thermvision.generation.flux_tables import LoraDataset
 
     sizes = tables or [LoraDataset(path=data, width=side, height=side) for side in (512, 768, 1024)]
+    there = [p for at in ("", "*/") for p in sorted(Path(data).glob(f"{at}train/[0-9]*")) if p.is_dir()]
     found = []
     for table in sizes:
-        own = [p for at in ("", "*/") for p in sorted(Path(data).glob(f"{at}train/{table.width}")) if p.is_dir()]
-        found += [table.model_copy(update={"path": str(path)}) for path in own or [Path(data)]]
+        own = [p for p in there if p.name == str(table.width)] if there else [Path(data)]
+        found += [table.model_copy(update={"path": str(path)}) for path in own]
+    if not found:
+        raise UsageError(
+            f"{data} has pictures of {', '.join(sorted({p.name for p in there}, key=len))} pixels, and the recipe asks"
+            f" for {', '.join(str(table.width) for table in sizes)};"
+            f" type: thermvision seeds … --size {sizes[0].width}"
+        )
     return tuple(found)
 
 
