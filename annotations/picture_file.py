@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 
@@ -88,7 +88,9 @@ def _from_image(content: bytes, name: str, max_pixels: int) -> NDArray[np.generi
         raise
     except Exception as error:  # decoders of damaged files raise anything
         known = "PNG, JPEG, BMP, TIFF and NPY"
-        raise DamagedInputError(f"{name} cannot be read as a picture ({error}); allowed: {known}") from error
+        # the decoder's own words hold an address in memory
+        why = "no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise DamagedInputError(f"{name} cannot be read as a picture ({why}); allowed: {known}") from error
     mode = _ONE_CHANNEL.get(upright.mode, upright.mode)
     return np.asarray(upright.convert(mode if mode in _AS_IT_IS else "RGB"))
 

@@ -50,6 +50,8 @@ def writing(path: Path) -> Iterator[None]:
             errno.EROFS: "the disk is read-only; choose another --out",
             errno.EACCES: "permission denied; choose another --out",
             errno.EPERM: "permission denied; choose another --out",
+            errno.ENOTDIR: "a part of its path is a file; choose another --out",
+            errno.EEXIST: "a part of its path is a file; choose another --out",
         }
         if error.errno not in reasons:
             raise

@@ -58,7 +58,7 @@ class AnimateSettings:
         reading: how the picture's pixels become gray.
 
     Raises:
-        UsageError: a step of preprocessing does not exist.
+        UsageError: a step of preprocessing does not exist, or the anchor is no frame of any video.
 
     >>> AnimateSettings(preprocess=("equalize", "normalize")).preprocess
     ('normalize', 'equalize')
@@ -74,6 +74,8 @@ class AnimateSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preprocess", check_steps(self.preprocess))
+        if self.anchor not in ("first", "best") and not self.anchor.isdecimal():
+            raise UsageError(f"anchor is {self.anchor!r}; allowed: first, best, or the number of a frame, from 0")
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def find_pairs(sources: Sequence[Path], drivers: Sequence[Path]) -> list[Pair]:
 def _listed(paths: Sequence[Path], suffixes: Sequence[str], what: str) -> list[Path]:
     files = []
     for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist; give a {what}, or a folder of them")
         found = sorted(path.iterdir()) if path.is_dir() else [path]
         fit = [p for p in found if p.suffix.lower() in suffixes and (p.is_file() or p == path)]
         if not fit:
@@ -189,6 +193,7 @@ def animate_files(
     Raises:
         UsageError: the folder holds clips that were made otherwise, or a setting is not allowed.
         MissingDependencyError: checkpoints are absent.
+        DamagedInputError: checkpoints cannot be used, so that no clip could be made.
         OutputError: no room or no permission.
     """
     from thermvision.generation.engines.liveportrait.driving import DrivingOptions
@@ -200,6 +205,8 @@ def animate_files(
     wanted = {pair.name: clip_fingerprint(pair, engine, settings) for pair in pairs}
     kept = [p.name for p in pairs if is_finished(out, p, wanted[p.name])]
     left = [p for p in pairs if p.name not in kept]
+    if left:
+        _ = engine.networks  # what is wrong with them is wrong with every clip, and told once
     findings: list[Finding] = []
     notes: list[str] = []
     made: list[str] = []
@@ -291,7 +298,7 @@ def _draw(
             yield frame
 
     frames, video, crf = encode_as_made(counted(), template.fps)
-    notes = [f"{pair.driving.name}: {warning}"] if warning else []
+    notes = [f"{pair.driving.name}: {warning}"] if warning and options.relative else []
     if "faces" in portrait.notes:
         notes.append(f"{pair.source.name}: {portrait.notes['faces']}")
     record = {**engine.record(), "anchor": anchor, "recognised": portrait.notes, "notes": [*driver.notes, *notes]}

@@ -140,22 +140,25 @@ def register(app: typer.Typer) -> None:
             raise UsageError(f"--out is {out}; allowed: a name that ends in .npz")
         engine = _engine(weights, device, precision, False, allow_pth)
         from .animations import input_file
+        from .engines.liveportrait.driver import choose_anchor
         from .engines.liveportrait.driving import best_anchor
         from .engines.liveportrait.template import smoothed, write_template
 
         driver = engine.driver(input_file(video), crop_driving)
         template = write_template(out, smoothed(driver.template) if smooth else driver.template)
         best = best_anchor(template)
+        _, warning = choose_anchor(template, "first")
+        notes = [*driver.notes, *([warning] if warning else [])]
         facts = {
             "out": str(out), "frames": len(template), "fps": template.fps, "neutral_frame": best.index,
             "first_frame": {"yaw": round(best.yaw, 1), "mouth": round(best.mouth, 3), "neutral": best.neutral},
-            "notes": list(driver.notes), "weights": NOISE_LINE if engine.random else engine.model_digests(),
+            "notes": notes, "weights": NOISE_LINE if engine.random else engine.model_digests(),
         }  # fmt: skip
         if as_json:
             show_json(facts)
             return
         print(f"{out}: {len(template)} frames at {template.fps:g} a second; nearest to neutral is frame {best.index}")
-        for note in driver.notes:
+        for note in notes:
             print(f"  {note}")
         print(f"next: thermvision animate PICTURE --driving {out} --out clips")
 
@@ -190,6 +193,8 @@ def register(app: typer.Typer) -> None:
         """
         if out.suffix.lower() != ".png":
             raise UsageError(f"--out is {out}; allowed: a name that ends in .png")
+        if out.resolve() == image.resolve():
+            raise UsageError(f"--out is {out}, the picture itself; allowed: another name, so that it is not lost")
         engine = _engine(weights, device, precision, False, allow_pth)
         from thermvision.curation.inputs import PixelReading
         from thermvision.curation.store import atomic_write, canonical_json
@@ -216,6 +221,8 @@ def register(app: typer.Typer) -> None:
             show_json({**record, "out": str(out)})
             return
         print(f"{out}: {frame.shape[1]} x {frame.shape[0]} pixels")
+        if "faces" in portrait.notes:
+            print(f"  {source.name}: {portrait.notes['faces']}")
         print(f"next: thermvision animate {out} --driving VIDEO --out clips")
 
 
@@ -266,8 +273,8 @@ def _show(done: Animated, out: Path, engine: LivePortraitEngine, as_json: bool) 
             print(f"  {line}")
         if (more := max(len(done.notes), len(done.findings)) - _LISTED) > 0:
             print(f"  and {more} more; --json lists all")
-        print(f"next: thermvision annotate {out} --out faces.json --format coco")
+        if done.made or done.kept:
+            print(f"next: thermvision annotate {out} --out faces.json --format coco")
     if done.findings:
-        raise FindingsError(
-            f"{len(done.findings)} clips or drivers failed, the first: {done.findings[0]}; the others are in {out}"
-        )
+        others = f"; the others are in {out}" if done.made or done.kept else ""
+        raise FindingsError(f"{len(done.findings)} clips or drivers failed, the first: {done.findings[0]}{others}")

@@ -106,6 +106,8 @@ def _engine(name: str, weights: str | None = None) -> dict[str, Any]:
         ready = True
         if name == "liveportrait" and not any("landmark.onnx" in file for file in engine.model_digests()):
             lacks.append("optional: thermal_facial_landmark.onnx is absent; 68 points serve in place of its 203")
+        if name == "liveportrait" and getattr(engine, "random", False):
+            lacks.append("its weights are random: pixels are noise; name a folder of trained ones with --weights")
     except (ThermVisionError, ImportError) as error:
         lacks.append(str(error))
         if name == "liveportrait" and all(find_spec(package) for package in ("torch", "safetensors")):

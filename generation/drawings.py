@@ -14,7 +14,7 @@ from thermvision.curation.store import canonical_json, sha256_bytes, sha256_file
 from thermvision.generation.engines.flux.presets import inert, options_of
 from thermvision.generation.flux_tables import FluxTable
 from thermvision.generation.plan import Draw
-from thermvision.generation.prompts import attributes_of, noise_seed, prompt_of
+from thermvision.generation.prompts import FIELDS, attributes_of, noise_seed, prompt_of, unknown_fields
 from thermvision.generation.recipe import Recipe
 from thermvision.generation.specs import Drawing, StillSpec
 
@@ -118,6 +118,8 @@ def notes_of(table: FluxTable) -> list[str]:
         steps=table.steps,
     )
     notes = [f"no effect: {line}" for line in found]
+    for name in unknown_fields(table):
+        notes.append(f"{{{name}}} is no field and is drawn as it stands; fields: {', '.join(FIELDS)}")
     if seeds := preset_of(table.preset).seeds:
         notes.append(f"a seed here is another picture than there: {seeds}")
     if table.screening.on and table.weights == RANDOM:

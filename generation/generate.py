@@ -18,7 +18,7 @@ import numpy as np
 
 from thermvision.annotations.errors import DamagedInputError, FindingsError, UsageError
 from thermvision.annotations.schema import CATEGORIES, GENDERS
-from thermvision.curation.store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes
+from thermvision.curation.store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, writing
 from thermvision.generation.drawings import loading_text, notes_of, screening_of
 from thermvision.generation.engines import engine_of
 from thermvision.generation.engines.flux.presets import SamplingOptions, options_of
@@ -134,9 +134,12 @@ def generate(
 
     Raises:
         FindingsError: too few of ``count`` times the table's attempts were kept; what was, is in ``out``.
-        MissingDependencyError, DamagedInputError, UsageError: weights or adapters are absent, or do not fit.
+        MissingDependencyError, DamagedInputError, UsageError: weights or adapters are absent, or do not fit; ``out`` is
+            a file.
         OutputError: ``out`` cannot be written.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a folder")
     engine = make_engine(settings) if engine is None else engine
     engine.require()
     screened = screening_of(settings.table) is not None
@@ -264,7 +267,9 @@ class _Run:
         # OpenCV wants blue first
         data = encode_png(picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1]))
         # the same seed may have had another verdict
-        self._picture(one.seed, bool(reasons)).unlink(missing_ok=True)
+        other = self._picture(one.seed, bool(reasons))
+        with writing(other):
+            other.unlink(missing_ok=True)
         atomic_write(self._picture(one.seed, not reasons), data, durable=False)
         embedding = None if verdict is None or verdict.embedding is None else verdict.embedding.tolist()
         bbox = None if verdict is None or reasons else [round(float(v), 2) for v in verdict.annotation.bbox]

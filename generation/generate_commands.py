@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
             typer.Option("--lora", help="Adapter, FILE[:STRENGTH]; repeatable. none: no adapter."),
         ] = None,
         preset: Annotated[str | None, typer.Option(help="comfyui, diffusers, trainer or xlabs.")] = None,
-        seed: Annotated[int | None, typer.Option(min=0, help="Of the first picture; the next ones follow it.")] = None,
+        seed: Annotated[
+            int | None, typer.Option(min=0, max=2**63 - 1, help="Of the first picture; the next ones follow it.")
+        ] = None,
         count: Annotated[int, typer.Option(min=1, help="Pictures to keep.")] = 1,
         steps: Annotated[int | None, typer.Option(min=1, max=200, help="Default 28.")] = None,
         guidance: Annotated[float | None, typer.Option(help="The embedded one, default 3.5.")] = None,

@@ -60,7 +60,7 @@ def read_file(path: Path, make: Callable[[Columns, str, str], Made]) -> Made:
         DamagedInputError: it is truncated, too large, asks for code to be run, or ``make`` cannot use it.
     """
     kinds: dict[str, Callable[[bytes], Columns]] = {".npz": _read_npz, ".pkl": _read_pickle}
-    if path.suffix not in kinds:
+    if path.suffix.lower() not in kinds:
         raise UsageError(f"motion file {path.name} ends in {path.suffix!r}; allowed: {' or '.join(kinds)}")
     if not path.is_file():
         raise UsageError(f"motion file {path} does not exist; give its path, in a recipe below the recipe's folder")
@@ -68,7 +68,7 @@ def read_file(path: Path, make: Callable[[Columns, str, str], Made]) -> Made:
         raise DamagedInputError(f"motion file {path.name} has {size} bytes; allowed: {MAX_BYTES}")
     content = path.read_bytes()
     try:
-        return make(kinds[path.suffix](content), path.name, hashlib.sha256(content).hexdigest())
+        return make(kinds[path.suffix.lower()](content), path.name, hashlib.sha256(content).hexdigest())
     except DamagedInputError as error:
         raise DamagedInputError(f"motion file {path.name} {error}{_SEE}") from error
     except Exception as error:  # whatever a hostile file provokes
@@ -116,12 +116,15 @@ def ratios_of(columns: Columns, names: Sequence[str], count: int) -> Floats | No
     Raises:
         DamagedInputError: of another length, or values that are negative or no numbers.
     """
-    found = next((columns[name] for name in names if name in columns), None)
+    name = next((name for name in names if name in columns), names[0])
+    found = columns.get(name)
     if found is None or not len(found):
         return None
     values = np.stack([np.asarray(v, np.float64).reshape(-1) for v in found])
-    if len(values) != count or not values.size or not np.isfinite(values).all() or values.min() < 0:
-        raise DamagedInputError(f"has {len(values)} values of {names[0]}; allowed: {count}, finite and 0 or more")
+    if len(values) != count or not values.size:
+        raise DamagedInputError(f"has {len(values)} values of {name}; allowed: {count}, one a frame")
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise DamagedInputError(f"has values of {name} that are negative or no numbers; allowed: finite and 0 or more")
     return values
 
 

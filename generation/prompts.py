@@ -79,6 +79,7 @@ DEFAULT = "thermal infrared (LWIR) portrait photo of a {person}, {details}, gray
 NEGATIVE = "visible light photo, color, drawing, several people, text, watermark, blurred, deformed face"
 # what is named as unwanted where it is not wanted
 _ABSENT = {"glasses": "glasses", "mask": "face mask", "headwear": "hat"}
+FIELDS = ("person", "details", "gender", "age", "hair", "beard", "pose", "expression", "accessory")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -201,6 +202,13 @@ def names_fields(table: FluxTable) -> bool:
     """Whether a positive text has fields to fill."""
     known = words_of(Attributes("female", "30-44"))
     return any(name in known for text in (table.prompt, table.prompt_t5 or "") for name in _FIELD.findall(text))
+
+
+def unknown_fields(table: FluxTable) -> list[str]:
+    """What stands in braces in a positive text and is no field, so that it is drawn as it stands."""
+    known = words_of(Attributes("female", "30-44"))
+    texts = (table.prompt, table.prompt_t5 or "")
+    return list(dict.fromkeys(name for text in texts for name in _FIELD.findall(text) if name not in known))
 
 
 def words_of(attributes: Attributes) -> dict[str, str]:

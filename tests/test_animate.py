@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from moving_faces import OvalAnnotator, levels, ovals, write_video
+from safetensors.torch import load_file, save_file
 
 import thermvision_db
 from thermvision.annotations.errors import UsageError
@@ -23,7 +24,10 @@ from thermvision.generation.animate import Animated, AnimateSettings, animate_fi
 from thermvision.generation.engines.liveportrait import driver as driver_module
 from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.engines.liveportrait.engine import NOISE, LivePortraitEngine
-from thermvision.generation.engines.liveportrait.template import read_template
+from thermvision.generation.engines.liveportrait.keypoints import rotation_matrix
+from thermvision.generation.engines.liveportrait.layers import NARROW
+from thermvision.generation.engines.liveportrait.random_weights import random_checkpoint
+from thermvision.generation.engines.liveportrait.template import MotionTemplate, read_template, write_template
 from thermvision.generation.run import encode_png, pixels_digest
 
 
@@ -61,8 +65,12 @@ def test_every_picture_with_every_driver(folder: Path):
     (folder / "more" / "ann.jpg").write_bytes(b"")
     with pytest.raises(UsageError, match="two pictures are called 'ann'"):
         find_pairs([folder / "faces", folder / "more"], [folder / "nod.mkv"])
-    for source in ("nod.mkv", "nowhere", "nowhere.png"):
-        with pytest.raises(UsageError):
+    for source, said in (
+        ("nod.mkv", "is no picture"),
+        ("nowhere", "does not exist"),
+        ("nowhere.png", "does not exist"),
+    ):
+        with pytest.raises(UsageError, match=said):
             find_pairs([folder / source], [folder / "nod.mkv"])
 
 
@@ -160,6 +168,39 @@ def test_the_command_animate(folder: Path, capsys: pytest.CaptureFixture[str]):
     code, text, error = command(capsys, *asked, "--weights", "random", "--quiet")
     assert code == 1
     assert "bad.mp4" in error
+    assert "next:" not in text  # nothing was made
+    assert "the others" not in error
+
+
+def test_what_is_wrong_with_every_clip_is_told_once_and_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    weights = tmp_path / "weights"
+    random_checkpoint(weights, NARROW)
+    warping = weights / "warping_module.safetensors"
+    tensors = load_file(warping)
+    tensors["fourth.bias"][0] = np.nan
+    save_file(tensors, warping)
+    asked = ["animate", folder / "faces", "--driving", folder / "still.png", "--out", folder / "o", "--quiet"]
+    code, text, error = command(capsys, *asked, "--weights", weights)
+    assert (code, text, error.count("fourth.bias has 1 NaN")) == (4, "", 1)
+    for wrong in (("--device", "gpu"), ("--anchor", "middle"), ("--anchor", "-1")):
+        code, text, error = command(capsys, *asked, "--weights", "random", *wrong)
+        assert (code, text, error.count(f"{wrong[1]!r}; allowed: ")) == (2, "", 1)
+    assert not (folder / "o").exists()
+
+
+@pytest.mark.parametrize(("absolute", "told"), [(False, 1), (True, 0)])
+def test_a_turned_first_frame_is_told_where_motion_counts_from_it(folder: Path, absolute: bool, told: int):
+    none = torch.zeros(2, 1)
+    turns = rotation_matrix(none, torch.tensor([[30.0], [0.0]]), none).numpy()
+    one = np.ones((2, 1))
+    write_template(
+        folder / "t.npz", MotionTemplate(25, one, turns, np.zeros((2, 21, 3)), np.zeros((2, 3)), lips=0 * one)
+    )
+    settings = AnimateSettings(options={"relative": False} if absolute else {})
+    done = run(folder, ["faces/ann.png"], ["t.npz"], settings)
+    assert [note.partition(" (")[0] for note in done.notes] == ["t.npz: the first driving frame is not neutral"] * told
 
 
 @pytest.mark.slow
@@ -179,3 +220,15 @@ def test_the_commands_motion_and_retarget(folder: Path, capsys: pytest.CaptureFi
     record = json.loads((folder / "r.json").read_text())
     assert (record["settings"]["lips"], record["pixels"]) == (0.3, NOISE)
     assert command(capsys, *asked, "--eyes", "7")[0] == 2
+    face = folder / "faces" / "ann.png"
+    before = face.read_bytes()
+    code, _, error = command(
+        capsys, "retarget", face, "--weights", "random", "--out", folder / "faces" / "." / "ann.png"
+    )
+    assert (code, face.read_bytes() == before) == (2, True)
+    assert "the picture itself" in error
+    (folder / "two.png").write_bytes(encode_png(ovals(100, 160, (40, 50), (120, 50))))
+    code, text, _ = command(
+        capsys, "retarget", folder / "two.png", "--weights", "random", "--out", folder / "2.png", "--yaw", "5"
+    )
+    assert (code, "two.png: 2 faces; the largest is animated" in text) == (0, True)

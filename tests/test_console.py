@@ -87,8 +87,24 @@ def test_doctor_knows_versions_and_parts(capsys):
     extras = {f"extra {name}" for name in ("dev", "diffusion", "eval", "liveportrait", "phantom", "train")}
     assert {p["part"] for p in facts["parts"]} == {"core", *extras, *(f"engine {name}" for name in ENGINES), *models}
     shipped = {f"model {p.stem}" for p in (ROOT / "annotations" / "models").glob("*.onnx")}
-    # the checkpoints of LivePortrait come from elsewhere
-    assert {p["part"] for p in facts["parts"] if not p["ready"]} == models - shipped | {"engine liveportrait"}
+    # the checkpoints of LivePortrait and FLUX come from elsewhere
+    lacking = {p["part"] for p in facts["parts"] if not p["ready"]}
+    assert lacking == models - shipped | {"engine liveportrait", "engine flux"}
+
+
+def test_doctor_tells_checkpoints_that_are_noise_or_half_downloaded(capsys, tmp_path):
+    from thermvision.generation.engines.liveportrait.layers import NARROW
+    from thermvision.generation.engines.liveportrait.random_weights import random_checkpoint
+
+    random_checkpoint(tmp_path, NARROW)
+    _, out, _ = run(capsys, "doctor", "--weights", tmp_path)
+    assert "ready    engine liveportrait" in out
+    assert "its weights are random: pixels are noise" in out
+    warping = tmp_path / "warping_module.safetensors"
+    warping.write_bytes(warping.read_bytes()[:-1])
+    _, out, _ = run(capsys, "doctor", "--weights", tmp_path)
+    assert "lacking  engine liveportrait" in out
+    assert f"{warping} cannot be read" in out
 
 
 def test_doctor_names_a_model_that_is_not_whole(capsys, monkeypatch, tmp_path):

@@ -196,6 +196,22 @@ def test_a_rejected_still_is_drawn_again_with_a_further_seed_in_its_noise(weight
         engine_that_rejects(9).render(spec)
 
 
+def test_encoded_texts_are_bounded_and_long_ones_are_told_once(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    drawn = FluxEngine(loading_text(FluxTable(weights=str(weights), device="cpu"), 64), screen=RuleScreen())
+    monkeypatch.setattr(engine, "TEXTS_KEPT", 2)
+    texts = [(f"{letter} face " + "a " * 80, "a face") for letter in "xyz"]
+    first, second = (drawn.encoded(pair, "trainer") for pair in texts[:2])
+    assert drawn.encoded(texts[0], "trainer") is first
+    drawn.encoded(texts[2], "trainer")
+    assert drawn.encoded(texts[0], "trainer") is first, "the last used stays"
+    again = drawn.encoded(texts[1], "trainer")
+    assert again is not second
+    assert torch.equal(again.tokens, second.tokens)
+    assert [r.getMessage()[:20] for r in caplog.records if "does not see" in r.getMessage()] == ["CLIP-L does not see "]
+
+
 def test_an_identity_that_shows_no_face_or_a_known_one_is_passed_over(weights: Path, monkeypatch: pytest.MonkeyPatch):
     recipe = recipe_of(weights, "first_seed = 20\n")
     screen = RuleScreen()

@@ -24,6 +24,7 @@ from thermvision.generation.engines.flux.random_models import save_comfy, tiny_m
 from thermvision.generation.engines.flux.tensor_files import write_tensors
 from thermvision.generation.flux_tables import FluxTable, LoraFile
 from thermvision.generation.generate import SUMMARY, GenerateSettings, candidate, generate
+from thermvision.generation.prompts import FIELDS, Attributes, words_of
 from thermvision.generation.screening import Known, Screen, Verdict
 
 RANDOM = FluxTable(weights="random", steps=2, batch=2, prompt="a face", negative="blurry")
@@ -238,6 +239,28 @@ def test_what_a_preset_cannot_repeat_is_said():
     assert notes_of(FluxTable()) == []
 
 
+def test_a_misspelt_field_is_said():
+    said = "{persn} is no field and is drawn as it stands; fields: person, details, gender"
+    notes = notes_of(FluxTable(prompt="a {persn}, {hair}", prompt_t5="{persn} {a|b}"))
+    assert [note[: len(said)] for note in notes] == [said]
+    assert set(FIELDS) == words_of(Attributes("female", "30-44")).keys()
+
+
+def test_a_file_where_the_folder_should_be_is_told_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "o").write_text("kept")
+    given = ["--prompt", "a", "--weights", "nowhere", "--size", "64"]
+    code, _, said = run(capsys, *given, "--out", str(tmp_path / "o"))
+    assert code == 2
+    assert "is a file; name a folder" in said
+    given[3] = "random"
+    code, _, said = run(capsys, *given, "--steps", "1", "--out", str(tmp_path / "o" / "faces"))
+    assert code == 6
+    assert "a part of its path is a file" in said
+    assert (tmp_path / "o").read_text() == "kept"
+
+
 def test_paths_of_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "t5.safetensors").write_bytes(b"")
     table = FluxTable(weights="w", loras=(LoraFile(file="a.safetensors"),), t5="t5.safetensors", clip_l="clip_l")
@@ -305,6 +328,7 @@ def test_the_command_takes_a_recipe_and_options_go_first(tmp_path: Path, capsys:
         (["--lora", "nowhere.safetensors"], 3, "nowhere.safetensors does not exist"),
         (["--weights", "nowhere"], 3, "flux1-dev.safetensors of black-forest-labs"),
         (["--true-cfg", "99"], 2, "--true-cfg is 99"),
+        (["--seed", str(2**63)], 2, "less than or equal to 9223372036854775807"),
     ],
 )
 def test_what_is_wrong_is_said_with_a_code(

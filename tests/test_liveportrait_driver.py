@@ -169,7 +169,7 @@ def test_a_first_frame_that_is_not_neutral_is_told_with_the_best_one():
     assert anchor == 0
     assert said is not None
     assert "30 degrees" in said.replace("-", "")
-    assert "frame 2: type --anchor best" in said
+    assert 'frame 2: type --anchor best, or anchor = "best" in a recipe' in said
     assert "mouth open 0.40" in str(choose_anchor(turned(0, 0, lips=0.4), "first")[1])
     assert choose_anchor(turned(30, 15, 1, 20), "best") == (2, None)
     assert choose_anchor(turned(30, 15, 1, 20), "3") == (3, None)

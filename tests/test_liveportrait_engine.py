@@ -150,7 +150,7 @@ def test_weights_in_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert engine.landmark_file() is None
     (weights / "landmark.onnx").write_bytes(b"no model")
     assert engine.landmark_file() == weights / "landmark.onnx"
-    with pytest.raises(DamagedInputError, match="landmark"):
+    with pytest.raises(DamagedInputError, match=r"weights/landmark\.onnx: .*fetch it again, or remove it"):
         LivePortraitEngine().require()
 
 
@@ -161,6 +161,8 @@ def test_half_downloaded_weights_are_named(folder: Path):
     (weights / "warping_module.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DamagedInputError, match=r"warping_module.safetensors .*half-downloaded"):
         LivePortraitEngine(str(weights)).render(clip(folder))
+    with pytest.raises(DamagedInputError, match=r"warping_module.safetensors .*half-downloaded"):
+        LivePortraitEngine(str(weights)).require()  # before a build begins
 
 
 def rows(root: Path, config: str) -> list[dict]:

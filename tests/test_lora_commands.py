@@ -63,7 +63,9 @@ def test_a_training_and_going_on(recipe: Path, capsys: pytest.CaptureFixture[str
     out = recipe.parent / "out"
     assert run(recipe, "--out", out) == 0
     said = capsys.readouterr()
-    assert "next: thermvision generate" in said.out
+    assert f"next: thermvision generate --lora {out / 'thermal_rank2_bf16-step00002.safetensors'}" in said.out
+    assert "--weights random --prompt TEXT" in said.out
+    assert "should be kept in float32" not in said.err
     assert "min_snr_gamma = 5.0: flow matching" in said.err
     assert read_adapter(out / "thermal_rank2_bf16-step00002.safetensors").rank == 2
     assert run(recipe, "--out", out) == 2
@@ -81,6 +83,34 @@ def test_a_dry_run_writes_nothing(recipe: Path, capsys: pytest.CaptureFixture[st
     assert not out.exists()
     assert run(recipe, "--out", out, "--dry-run", "--json") == 0
     assert json.loads(capsys.readouterr().out)["checkpoints"] == [2]
+
+
+def test_what_to_type_next_keeps_the_options(recipe: Path, capsys: pytest.CaptureFixture[str]):
+    given = ["--data", recipe.parent / "pictures", "--weights", "random", "--out", recipe.parent / "out"]
+    assert run(recipe, *given, "--dry-run") == 0
+    assert f"next: thermvision train lora {recipe} {' '.join(map(str, given))}" in capsys.readouterr().out
+
+
+def test_weights_are_where_the_recipe_or_the_environment_says(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    out = recipe.parent / "out"
+    recipe.write_text(RECIPE.replace('weights = "random"', 'weights = "beside"'))
+    assert run(recipe, "--out", out) == 3
+    assert f"not complete in {recipe.parent / 'beside'};" in capsys.readouterr().err
+    recipe.write_text(RECIPE.replace('weights = "random"', ""))
+    monkeypatch.setenv("THERMVISION_FLUX", str(recipe.parent / "elsewhere"))
+    assert run(recipe, "--out", out) == 3
+    assert f"not complete in {recipe.parent / 'elsewhere'};" in capsys.readouterr().err
+    assert run("thermal_lora", "--data", recipe.parent / "pictures", "--out", out) == 3
+    assert f"not complete in {recipe.parent / 'elsewhere'};" in capsys.readouterr().err
+    monkeypatch.setenv("THERMVISION_FLUX", "random")
+    assert run(recipe, "--out", out, "--quiet") == 0
+
+
+def test_an_out_below_a_file_is_exit_code_6(recipe: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(recipe, "--out", recipe / "out", "--quiet") == 6
+    assert "a part of its path is a file" in capsys.readouterr().err
 
 
 def test_an_unreadable_picture_is_exit_code_1(recipe: Path, capsys: pytest.CaptureFixture[str]):

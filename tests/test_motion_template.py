@@ -64,6 +64,12 @@ def test_a_small_file_stays_small(tmp_path: Path, stored: Any, said: str) -> Non
         read(tmp_path / "a.pkl", stored)
 
 
+def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
+    np.savez(tmp_path / "small.npz", n_frames=np.int64(1))
+    columns = read_file((tmp_path / "small.npz").rename(tmp_path / "CAPITALS.NPZ"), lambda columns, *_: dict(columns))
+    assert columns == {"n_frames": 1}
+
+
 angles = st.floats(-89, 89)
 
 
@@ -87,6 +93,11 @@ def test_rates_and_ratios() -> None:
     assert ratios_of({}, ("a", "b"), 3) is None
     assert ratios_of({"a": []}, ("a", "b"), 3) is None
     assert ratios_of({"b": [[[0.1, 0.2]]] * 3}, ("a", "b"), 3).tolist() == [[0.1, 0.2]] * 3  # type: ignore[union-attr]
+    with pytest.raises(DamagedInputError, match="has 2 values of b; allowed: 3, one a frame"):
+        ratios_of({"b": [0.1] * 2}, ("a", "b"), 3)
+    for wrong in (-0.1, np.nan):
+        with pytest.raises(DamagedInputError, match="has values of b that are negative or no numbers"):
+            ratios_of({"b": [0.1, wrong, 0.2]}, ("a", "b"), 3)
 
 
 def test_lips_are_estimated_from_two_keypoints() -> None:

@@ -49,6 +49,14 @@ def test_a_full_disk_is_one_clear_error(tmp_path, code):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("below", ["a", "a/b"])
+def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path, below):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OutputError, match="a part of its path is a file; choose another --out"):
+        store.atomic_write(tmp_path / "file" / below, b"x")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_other_system_errors_keep_their_type(tmp_path):
     with pytest.raises(IsADirectoryError), store.atomic_path(tmp_path / "a"):
         raise IsADirectoryError(errno.EISDIR, "x")

@@ -90,7 +90,7 @@ def fit_logistic(rows: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDAr
     """Weights (C + 1) of logistic regression on rows (M, C), the constant last; both classes weigh as they come.
 
     >>> fit_logistic(np.array([[-1.0], [1.0], [-1.0], [1.0]]), np.array([False, True, True, True])).round(1).tolist()
-    [4.8, 4.8]
+    [2.6, 2.6]
     """
     signs, table = np.where(positive, 1.0, -1.0), np.column_stack([rows, np.ones(len(rows))])
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .write import Plan, Written
 
 _LISTED = 20
+_ARTICLE = (512, 768, 1024)  # the sizes of the bundled recipes
 _LAYOUTS = "tufts, carl, charlotte, sf-tl54, tfw or folder"
 
 
@@ -131,8 +132,10 @@ def _show(ready: Plan, written: Written, out: Path, licence: str, as_json: bool)
         if len(written.findings) > _LISTED:
             print(f"  and {len(written.findings) - _LISTED} more findings in {out / 'index.json'}")
         print(f"terms: {licence}; see {out / 'TERMS.md'}")
-        if written.rows:
+        if counts.keys() & {f"train/{side}" for side in _ARTICLE}:
             print(f"next: thermvision train lora thermal_lora --data {out} --out lora")
+        elif written.rows:
+            print(f"next: thermvision train lora RECIPE.toml --data {out} --out lora, with {out}/lora.toml in it")
     if not written.rows:
         raise FindingsError(f"no picture of {out} could be made; the reasons are in {out / 'index.json'}")
     if written.left_out:

@@ -40,6 +40,7 @@ INSTALL = 'pip install -c constraints.txt -e ".[diffusion]"'
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
 MOST_REFUSED = 100  # identities in a row before the words or the weights are to blame
 NOISE = "random weights: pixels are noise"
+TEXTS_KEPT = 256  # encoded texts, 2 MB each where they are padded to 256 tokens in bf16; a batch has 128 at most
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,7 @@ class FluxEngine:
         self.size = int(given.get("size", 512))
         self._screen = screen
         self._texts: dict[tuple[Texts, str], Conditioning] = {}
+        self._told: set[str] = set()  # encoders that a text was too long for
         self._faces: dict[int, Casting] = {}
         self._refused: list[str] = []
         self.consumed: dict[str, Any] = {}
@@ -227,16 +229,23 @@ class FluxEngine:
         return rgb
 
     def encoded(self, pair: Texts, preset: str) -> Conditioning:
-        """What a pair of texts says, as a preset pads it; each is encoded once."""
+        """What a pair of texts says, as a preset pads it; the `TEXTS_KEPT` last used ones are not encoded again."""
         from thermvision.generation.engines.flux.text import cut_notes, encode
 
         if (pair, preset) not in self._texts:
             rule = preset_of(preset)
             (made,) = encode(self.models, [pair], rule.padding, rule.masked, grows=rule.grows)
             for note in () if self.random else cut_notes([pair], [made]):
-                _log.warning("%s", note)
-            self._texts[pair, preset] = made
-        return self._texts[pair, preset]
+                # a recipe has as many texts as stills: one line each would bury all others
+                if (encoder := note.partition(" ")[0]) not in self._told:
+                    _log.warning("%s (this is told of the first such text)", note)
+                self._told.add(encoder)
+            if len(self._texts) == TEXTS_KEPT:
+                del self._texts[next(iter(self._texts))]
+        else:
+            made = self._texts.pop((pair, preset))
+        self._texts[pair, preset] = made
+        return made
 
     @overload
     def render(self, spec: ClipSpec, progress: Any = None) -> Clip: ...

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thermvision.annotations.errors import DamagedInputError, ThermVisionError, UsageError
+from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.generation.engines.flux.presets import PATCH, SamplingOptions
 from thermvision.generation.engines.flux.text import Conditioning, stack
 
@@ -31,7 +31,7 @@ DEFAULTS = SamplingOptions()
 RGB = NDArray[np.uint8]
 
 
-class DeviceFullError(ThermVisionError, MemoryError):
+class DeviceFullError(UsageError, MemoryError):
     """The device has too little memory for the batch."""
 
 

@@ -206,7 +206,8 @@ def choose_anchor(template: MotionTemplate, wanted: str) -> tuple[int, str | Non
             return 0, None
         return 0, (
             f"the first driving frame is not neutral (yaw {best.yaw:.0f} degrees, mouth open {best.mouth:.2f} of its"
-            f" width), and motion counts from there; nearest to neutral is frame {best.index}: type --anchor best"
+            f" width), and motion counts from there; nearest to neutral is frame {best.index}: type --anchor best,"
+            ' or anchor = "best" in a recipe'
         )
     if not wanted.isdecimal() or int(wanted) >= len(template):
         raise UsageError(f"anchor is {wanted!r}; allowed: first, best, or a frame from 0 to {len(template) - 1}")

@@ -116,9 +116,11 @@ class LivePortraitEngine:
         from thermvision.generation.engines.liveportrait.random_weights import RANDOM_NOTE
 
         try:
-            return any(RANDOM_NOTE in read_metadata(p) for p in find_files(self.folder, self._allow_pth).values())
+            # all are read, so that a half-downloaded one is found
+            notes = [read_metadata(p) for p in find_files(self.folder, self._allow_pth).values()]
         except MissingDependencyError:
             return False
+        return any(RANDOM_NOTE in note for note in notes)
 
     def check(self, subject: Subject, product: str) -> str | None:
         """Why ``product`` cannot be made of ``subject``: it makes clips and nothing else."""
@@ -131,7 +133,11 @@ class LivePortraitEngine:
         return None
 
     def require(self) -> None:
-        """Raise `MissingDependencyError` when a package, the checkpoints or a shipped model is absent."""
+        """Raise `MissingDependencyError` when a package, the checkpoints or a shipped model is absent.
+
+        `DamagedInputError`: a checkpoint is half-downloaded, as far as its header tells, or the landmark network is
+        none.
+        """
         for package in ("torch", "safetensors"):
             if importlib.util.find_spec(package) is None:
                 raise MissingDependencyError(f"the liveportrait engine needs the package {package}; type: {INSTALL}")
@@ -145,7 +151,7 @@ class LivePortraitEngine:
                     f"{error}; then name the folder: --weights FOLDER, weights in a recipe's [clips], or"
                     f" {WEIGHTS_VARIABLE} in the environment (--weights random tries everything out with noise)"
                 ) from error
-        _ = self.faces
+        _ = self.random, self.faces  # reads the headers of all checkpoints, which tell how long each is
 
     def model_digests(self) -> dict[str, str]:
         """SHA-256 of every network that decides pixels or annotations."""
@@ -195,7 +201,13 @@ class LivePortraitEngine:
         """What finds the faces of sources and drivers, and annotates what was drawn."""
         from thermvision.generation.engines.liveportrait.faces import FaceReader, default_annotator
 
-        return FaceReader(self._annotator or default_annotator(), self.landmark_file())
+        annotator, landmarks = self._annotator or default_annotator(), self.landmark_file()
+        try:
+            return FaceReader(annotator, landmarks)
+        except DamagedInputError as error:
+            raise DamagedInputError(
+                f"{landmarks}: {error}; fetch it again, or remove it: 68 points serve in its place"
+            ) from error
 
     def say(self, message: str) -> None:
         """Warn in the log, once."""
@@ -293,13 +305,13 @@ class LivePortraitEngine:
 
         driver = self.driver(animation.driving)
         anchor, warning = choose_anchor(driver.template, animation.anchor)
-        notes = [*driver.notes, *([warning] if warning else [])]
+        options = DrivingOptions(**animation.options, anchor=anchor)
+        notes = [*driver.notes, *([warning] if warning and options.relative else [])]
         for note in notes:
             self.say(f"{animation.driving.name}: {note}")
         if "faces" in portrait.notes:
             self.say(f"{spec.item_id}: {portrait.notes['faces']}")
         order = played(spec.num_frames, driver.template, spec.fps)
-        options = DrivingOptions(**animation.options, anchor=anchor)
         drawn = []
         for frame in animate(
             self.networks, portrait, driver.template, options, frames=order, paste_back=animation.paste_back

@@ -45,12 +45,15 @@ def register(train: typer.Typer) -> None:
         Example: thermvision train lora thermal_lora --data seeds --weights FLUX.1-dev --out lora
         """
         require_packages()
+        from thermvision.generation.drawings import resolved
         from thermvision.generation.recipe import read_recipe
 
         parsed, _ = read_recipe(recipe)
         table, flux = parsed.lora, parsed.flux
         if data:
             table = table.model_copy(update={"datasets": datasets_of(data, table.datasets)})
+        # options name files from here, a recipe from where it lies
+        flux = resolved(flux, Path(recipe).parent if Path(recipe).is_file() else None)
         flux = flux.model_copy(update={k: v for k, v in {"weights": weights, "device": device}.items() if v})
         root = Path(recipe).parent if Path(recipe).is_file() and not data else None
         if dry_run:
@@ -59,7 +62,8 @@ def register(train: typer.Typer) -> None:
                 show_json(facts)
             else:
                 _print_facts(facts)
-                print(f"next: thermvision train lora {recipe}{f' --data {data}' if data else ''} --out {out}")
+                given = f"{f' --data {data}' if data else ''}{f' --weights {weights}' if weights else ''}"
+                print(f"next: thermvision train lora {recipe}{given} --out {out}")
             return
         from .loop import train_lora
 
@@ -72,7 +76,8 @@ def register(train: typer.Typer) -> None:
             show_json({**facts, "seconds_a_step": outcome.seconds_a_step, "notes": outcome.notes})
         else:
             print(f"{facts['steps']} steps, loss of the last {facts['loss']:.4f}: {facts['checkpoint']}")
-            print(f"next: thermvision generate --lora {facts['checkpoint']} --prompt TEXT --out stills")
+            drawn = f"--weights {weights or flux.weights} --prompt TEXT --out stills"
+            print(f"next: thermvision generate --lora {facts['checkpoint']} {drawn}")
         if outcome.unused:
             raise FindingsError(
                 f"{len(outcome.unused)} pictures could not be used ({'; '.join(outcome.unused[:5])}); all are in"
@@ -98,10 +103,11 @@ def datasets_of(data: str, tables: Sequence[LoraDataset]) -> tuple[LoraDataset, 
         own = [p for p in there if p.name == str(table.width)] if there else [Path(data)]
         found += [table.model_copy(update={"path": str(path)}) for path in own]
     if not found:
+        names = sorted({p.name for p in there}, key=lambda name: (len(name), name))
         raise UsageError(
-            f"{data} has pictures of {', '.join(sorted({p.name for p in there}, key=len))} pixels, and the recipe asks"
+            f"{data} has pictures of {', '.join(names)} pixels, and the recipe asks"
             f" for {', '.join(str(table.width) for table in sizes)};"
-            f" type: thermvision seeds … --size {sizes[0].width}"
+            f" type: thermvision seeds … --size {sizes[0].width}, or take the set's lora.toml into the recipe"
         )
     return tuple(found)
 

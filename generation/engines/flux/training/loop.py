@@ -18,6 +18,7 @@ import torch.utils.deterministic
 
 from thermvision.annotations.errors import OutputError, UsageError
 from thermvision.curation.store import atomic_write, remove_partial
+from thermvision.generation.engines.flux.loading import quiet
 from thermvision.generation.engines.flux.models import FluxModels, load_models
 from thermvision.generation.engines.flux.precision import working_dtype
 from thermvision.generation.engines.flux.text import Conditioning
@@ -121,7 +122,8 @@ def _train(
         say(note)
     precision = base_precision(flux, processes.device)
     dtype = working_dtype(precision)
-    models = load_models(flux.model_copy(update={"precision": precision, "device": "cpu"}))
+    with quiet():
+        models = load_models(flux.model_copy(update={"precision": precision, "device": "cpu"}))
     models.device = processes.device
     identity = identity_of(
         table, training.digest, models.digests, f"{precision}{', fp8 base' if table.fp8_base else ''}", processes.count

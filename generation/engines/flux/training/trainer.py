@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from thermvision.annotations.errors import DamagedInputError, ThermVisionError
+from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.generation.engines.flux.sampling import DeviceFullError
 from thermvision.generation.flux_tables import LoraTable
 
@@ -22,7 +22,7 @@ from .processes import Processes
 from .run_state import RunState, draws
 
 
-class LossError(ThermVisionError):
+class LossError(UsageError):
     """The loss or the gradient is no number; the weights are those of the step before."""
 
 
