@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from thermvision.annotations.formats import read_path, sniff
+from thermvision.annotations.formats import named, read_path, sniff
 from thermvision.annotations.formats.records import Reading
 from thermvision.annotations.picture_file import SUFFIXES, read_picture
 
@@ -28,9 +28,11 @@ def read_labels(
         known: looks up (width, height) by an image's path before pictures are searched.
 
     Raises:
-        UsageError: there is nothing of a known format.
+        UsageError: there is nothing of a known format, or ``format`` is none.
         DamagedInputError: a file is too large.
     """
+    if format is not None:
+        named(format)  # refuses a name that is none, even where the file says what it is
     recognised = sniff(path) if path.exists() else None
     of_picture = picture_sizes(images or (path if path.is_dir() else path.parent))
 

@@ -297,6 +297,13 @@ def pictures(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
+def test_a_format_that_does_not_exist_is_refused_though_the_file_is_recognised(tmp_path: Path) -> None:
+    face = FaceRecord(bbox=np.array([10, 10, 40, 40], np.float32))
+    truth = write(tmp_path, "coco", [FileFaces("a.png", 96, 96, [face])])
+    with pytest.raises(UsageError, match=r"format .coko. does not exist; allowed: .*coco"):
+        read_truth(truth, format="coko")
+
+
 @pytest.mark.parametrize("name", ["coco", "yolo", "voc", "dlib"])
 def test_label_files_are_scored_in_every_format(tmp_path: Path, name: str) -> None:
     names = [f"a{n}.png" for n in range(4)]
