@@ -249,17 +249,7 @@ def each_frame(data: bytes | Path) -> Iterator[NDArray[Any]]:
     Raises:
         DamagedInputError: it does not open, a frame is corrupt, or there is none.
     """
-    with _opened(data) as (container, stream):
-        count = 0
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                raise DamagedInputError(
-                    f"{_name(data)}: frame {count} is corrupt; fetch the file again or leave it out"
-                )
-            count += 1
-            yield _pixels(frame)
-        if not count:
-            raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
+    yield from map(_pixels, _sound(data))
 
 
 def at_constant_rate(data: bytes | Path) -> tuple[float, int, Iterator[NDArray[np.uint8]]]:
@@ -298,6 +288,16 @@ def _even(times: NDArray[np.float64], rate: float) -> bool:
 
 
 def _each_gray(data: bytes | Path, repeats: NDArray[np.intp] | None) -> Iterator[NDArray[np.uint8]]:
+    for number, frame in enumerate(_sound(data)):
+        # a file may hold more frames than its index says
+        times = 1 if repeats is None else int(repeats[number]) if number < len(repeats) else 0
+        if times:
+            gray = _gray(frame)
+            yield from (gray for _ in range(times))
+
+
+def _sound(data: bytes | Path) -> Iterator[Any]:
+    """Decoded frames; a corrupt one, or none at all, is a DamagedInputError."""
     with _opened(data) as (container, stream):
         count = 0
         for frame in container.decode(stream):
@@ -305,12 +305,8 @@ def _each_gray(data: bytes | Path, repeats: NDArray[np.intp] | None) -> Iterator
                 raise DamagedInputError(
                     f"{_name(data)}: frame {count} is corrupt; fetch the file again or leave it out"
                 )
-            # a file may hold more frames than its index says
-            times = 1 if repeats is None else int(repeats[count]) if count < len(repeats) else 0
             count += 1
-            if times:
-                gray = _gray(frame)
-                yield from (gray for _ in range(times))
+            yield frame
         if not count:
             raise DamagedInputError(f"{_name(data)} holds no frame; fetch the file again or leave it out")
 

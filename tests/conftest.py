@@ -20,6 +20,7 @@ from thermvision.annotations.schema import FrameAnnotation
 from thermvision.curation.pack import Shard, write_shard
 from thermvision.curation.release import Manifest, write_release
 from thermvision.curation.video import encode_gray
+from thermvision.generation.engines import threads
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share modules, and worker processes find them by name
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach for a server, nor touch the caches of who runs it
@@ -284,11 +285,14 @@ def doll_corpus(doll_release: Path) -> Path:
 @pytest.fixture(scope="module")
 def narrow_networks() -> Iterator[Any]:
     """LivePortrait's networks, narrow and with seeded weights, on one thread: tests share their cores."""
-    import torch
-
     from thermvision.generation.engines.liveportrait.networks import random_networks
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield random_networks()
-    torch.set_num_threads(threads)
+    with threads.one_thread():
+        yield random_networks()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: those that wait for each other on busy cores take a hundred times as long as one."""
+    with threads.one_thread():
+        yield

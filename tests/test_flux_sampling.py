@@ -19,6 +19,7 @@ from thermvision.generation.engines.flux.presets import SamplingOptions
 from thermvision.generation.engines.flux.random_models import tiny_models
 from thermvision.generation.engines.flux.sampling import DeviceFullError, denoise, noise, pack, sample, unpack
 from thermvision.generation.engines.flux.text import encode
+from thermvision.generation.engines.threads import one_thread
 
 POSITIVE, NEGATIVE = ("a thermal face of a man",) * 2, ("blurry",) * 2
 SEEDS = [3, 0, 7]
@@ -27,10 +28,8 @@ SMALL = SamplingOptions(64, 64, 5, preset="diffusers")
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[FluxModels]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield tiny_models()
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield tiny_models()
 
 
 def stock(models: FluxModels, shift: dict[str, float] | None = None, **options: Any) -> Tensor:

@@ -12,16 +12,15 @@ from thermvision.annotations.errors import MissingDependencyError
 from thermvision.generation.engines.flux.models import FluxModels
 from thermvision.generation.engines.flux.random_models import tiny_models
 from thermvision.generation.engines.flux.text import Conditioning, cut_notes, encode, stack
+from thermvision.generation.engines.threads import one_thread
 
 FACE = ("a thermal face of a man", "a thermal face of a man")
 
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[FluxModels]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield tiny_models()
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield tiny_models()
 
 
 def test_each_distinct_pair_is_encoded_once(models: FluxModels):

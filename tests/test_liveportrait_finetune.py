@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from thermvision.generation.engines.liveportrait.training.layers import LAYERS, 
 from thermvision.generation.engines.liveportrait.training.loop import Curve, Run, Task, train
 from thermvision.generation.engines.liveportrait.training.pairs import openness
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE = 128  # half of the published input: a quarter of the work
 WIDTHS = dataclasses.replace(NARROW, motion=(16, 32, 64, 128), eye=(32, 32, 32, 32, 32), lip=(32, 32, 32))
 RECIPE = """
@@ -50,15 +52,6 @@ fps = 2
 head_pose = 8
 expression = 6
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on busy cores take a hundred times as long as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

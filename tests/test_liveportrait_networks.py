@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import golden_liveportrait as golden
@@ -32,19 +32,12 @@ from thermvision.generation.engines.liveportrait.warping import (
     with_keypoints,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # with one halving in the hourglass any multiple of 8 will do as a picture's side
 TINY = dataclasses.replace(NARROW, hourglass=(4, 4))
 SIDE = 64
 FILES = {"appearance": "appearance", "motion": "motion", "warp": "warping", "spade": "spade"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on busy cores take a hundred times as long as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def golden_network(case: str, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from lora_pictures import draw_pictures
 
 import thermvision_db
@@ -16,6 +14,8 @@ from thermvision.generation.engines.flux.adapter_reading import read_adapter
 from thermvision.generation.engines.flux.training import commands
 from thermvision.generation.flux_tables import LoraTable
 from thermvision.generation.recipe import read_recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RECIPE = """
 name = "Small"
@@ -36,15 +36,6 @@ height = 64
 min_bucket = 64
 max_bucket = 128
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests share their cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

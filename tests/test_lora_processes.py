@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from thermvision.generation.engines.flux.training.processes import Processes, jo
 from thermvision.generation.engines.flux.training.run_state import read_state
 from thermvision.generation.engines.flux.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -37,15 +38,6 @@ outcome = train_lora(
 )
 print(outcome.first, [loss.hex() for loss in outcome.losses])
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests share their cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,10 @@ from thermvision.generation.engines.flux.training.trainer import LossError, Trai
 from thermvision.generation.engines.flux.training.validation import moving_average
 from thermvision.generation.flux_tables import FluxTable, LoraTable, Validation
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RANDOM = FluxTable(weights="random", device="cpu")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests share their cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats import named
 
-from .sources import Box, Found, Seed, files_below, is_picture
+from .sources import Box, Found, Seed, files_below, is_picture, labels_in
 
 _NAME = re.compile(r"(\d{2,3})S(\d)([A-Z])(NA|IR|AR)(\d)", re.IGNORECASE)
 _LIGHTS = {"NA": "natural", "IR": "infrared", "AR": "artificial"}
@@ -46,13 +46,7 @@ def _boxes(files: dict[str, Path], findings: list[Finding]) -> dict[str, tuple[B
     for path, file in files.items():
         if file.suffix.lower() != ".xml":
             continue
-        if file.stat().st_size > form.max_bytes:
-            message = f"it has {file.stat().st_size} bytes; allowed: {form.max_bytes}; nothing was read"
-            findings.append(Finding(path, "too-large", message))
-            continue
-        reading = form.read(file.read_bytes(), path)
-        findings += reading.findings
-        for image in reading.files:
+        for image in labels_in(form, path, file, findings):
             faces = [face for face in image.faces if face.has_box]
             x_y_w_h = [tuple(float(v) for v in face.bbox) for face in faces]
             boxes[Path(image.path).stem.upper()] = tuple((x, y, w, h) for x, y, w, h in x_y_w_h)

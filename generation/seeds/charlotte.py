@@ -16,7 +16,7 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats import named
 from thermvision.annotations.formats.records import FileFaces
 
-from .sources import Found, Seed, files_below
+from .sources import Found, Seed, files_below, labels_in
 
 _SUBJECT = re.compile(r"S(\d{1,3})", re.IGNORECASE)
 _SUFFIXES = (".tiff", ".tif")
@@ -34,13 +34,7 @@ def find(root: Path) -> Found:
         match = _SUBJECT.match(file.stem)
         if file.suffix.lower() != ".csv" or match is None:
             continue
-        if file.stat().st_size > form.max_bytes:
-            message = f"it has {file.stat().st_size} bytes; allowed: {form.max_bytes}; nothing was read"
-            findings.append(Finding(path, "too-large", message))
-            continue
-        reading = form.read(file.read_bytes(), path)
-        findings += reading.findings
-        for image in reading.files:
+        for image in labels_in(form, path, file, findings):
             name = Path(image.path).name
             stem = Path(name).stem if Path(name).suffix.lower() in _SUFFIXES else name
             rows[str(int(match[1])), stem.upper()] = image

@@ -15,7 +15,7 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats import named
 from thermvision.annotations.formats.sftl54 import MAX_BYTES, read_metadata
 
-from .sources import HOLDOUT, TRAIN, Box, Found, Seed, files_below, is_picture
+from .sources import HOLDOUT, TRAIN, Box, Found, Seed, files_below, is_picture, labels_in, small_enough
 
 PALETTES = ("gray", "iron")
 SPLITS = {"train": TRAIN, "val": HOLDOUT, "valid": HOLDOUT, "test": HOLDOUT}
@@ -65,7 +65,7 @@ def _place(path: str) -> tuple[str, str, str] | None:
 def _people(files: Mapping[str, Path], findings: list[Finding]) -> dict[int, dict[str, str]]:
     people: dict[int, dict[str, str]] = {}
     for path, file in files.items():
-        if file.name == "metadata.csv" and _small(path, file, MAX_BYTES, findings):
+        if file.name == "metadata.csv" and small_enough(path, file, MAX_BYTES, findings):
             read, odd = read_metadata(file.read_bytes(), path)
             people |= read
             findings += odd
@@ -74,19 +74,9 @@ def _people(files: Mapping[str, Path], findings: list[Finding]) -> dict[int, dic
 
 def _boxes(path: str, file: Path, findings: list[Finding]) -> tuple[Box, ...]:
     form = named("sftl54")
-    if not _small(path, file, form.max_bytes, findings):
-        return ()
-    reading = form.read(file.read_bytes(), path)
-    findings += reading.findings
-    numbers = [[float(v) for v in face.bbox] for image in reading.files for face in image.faces if face.has_box]
+    images = labels_in(form, path, file, findings)
+    numbers = [[float(v) for v in face.bbox] for image in images for face in image.faces if face.has_box]
     return tuple((x, y, w, h) for x, y, w, h in numbers)
-
-
-def _small(path: str, file: Path, limit: int, findings: list[Finding]) -> bool:
-    seen = file.stat().st_size
-    if seen > limit:
-        findings.append(Finding(path, "too-large", f"it has {seen} bytes; allowed: {limit}; nothing was read"))
-    return seen <= limit
 
 
 def _facts(person: Mapping[str, str], trial: str) -> dict[str, str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.findings import Finding
+from thermvision.annotations.formats import Format
+from thermvision.annotations.formats.records import FileFaces
 from thermvision.annotations.picture_file import SUFFIXES
 from thermvision.curation.archives import walk
 
@@ -169,6 +171,23 @@ def files_below(root: Path) -> tuple[dict[str, Path], list[Finding]]:
     findings: list[Finding] = []
     files = {name: file for name, file in walk(root.resolve(), findings) if "/." not in f"/{name}"}
     return files, findings
+
+
+def small_enough(path: str, file: Path, limit: int, findings: list[Finding]) -> bool:
+    """Whether a file has at most ``limit`` bytes; else that is the finding ``too-large``."""
+    seen = file.stat().st_size
+    if seen > limit:
+        findings.append(Finding(path, "too-large", f"it has {seen} bytes; allowed: {limit}; nothing was read"))
+    return seen <= limit
+
+
+def labels_in(form: Format, path: str, file: Path, findings: list[Finding]) -> Sequence[FileFaces]:
+    """The images of a label file; none of one that is too large. What was refused goes to ``findings``."""
+    if not small_enough(path, file, form.max_bytes, findings):
+        return ()
+    reading = form.read(file.read_bytes(), path)
+    findings += reading.findings
+    return reading.files
 
 
 def is_picture(name: str) -> bool:

@@ -13,7 +13,7 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.formats import named
 
 from .sftl54 import NAME, SPLITS
-from .sources import Found, Seed, files_below
+from .sources import Found, Seed, files_below, labels_in
 
 SETS = ("indoor", "outdoor")
 
@@ -30,15 +30,9 @@ def find(root: Path) -> Found:
         split = SPLITS.get(file.parent.name)
         if file.suffix.lower() != ".csv" or file.stem not in SETS or split is None:
             continue
-        if file.stat().st_size > form.max_bytes:
-            message = f"it has {file.stat().st_size} bytes; allowed: {form.max_bytes}; nothing was read"
-            findings.append(Finding(path, "too-large", message))
-            continue
-        reading = form.read(file.read_bytes(), path)
-        findings += reading.findings
         folder = PurePosixPath(path).parent
         nameless = 0
-        for image in reading.files:
+        for image in labels_in(form, path, file, findings):
             places = [(folder / name / image.path).as_posix() for name in (f"{file.stem}_gray", file.stem)]
             place = next((p for p in places if p in files), None)
             if place is None:

@@ -6,11 +6,10 @@ Networks are loaded when the first still asks for them.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from thermvision.curation.store import sha256_bytes
 from thermvision.generation.drawings import RANDOM, WEIGHTS_VARIABLE, notes_of, resolved, screening_of
 from thermvision.generation.engines.flux.casting import Casting, cast, casting_attributes
 from thermvision.generation.engines.flux.presets import SamplingOptions, options_of, preset_of
+from thermvision.generation.engines.threads import one_thread
 from thermvision.generation.flux_tables import FluxTable
 from thermvision.generation.prompts import noise_seed, prompt_of, refusal
 from thermvision.generation.screening import Known, Screen, Verdict, default_screen, luma
@@ -222,7 +222,7 @@ class FluxEngine:
         from thermvision.generation.engines.flux.sampling import sample
 
         models = self.models
-        with _one_thread():
+        with one_thread():
             positive, negative = (self.encoded(pair, options.preset) for pair in texts)
             guided = [negative] if options.uses_negative else None
             rgb: NDArray[np.uint8] = sample(models, [positive], guided, [0], options, start=start)[0]
@@ -325,16 +325,3 @@ def _columns(words: Mapping[str, str]) -> dict[str, str]:
     from thermvision.generation.prompts import Attributes
 
     return Attributes(**words).columns
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    # with more threads, sums on a CPU come out in another order
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -6,12 +6,11 @@ once, and the features of the last faces are kept.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib import resources
@@ -27,6 +26,7 @@ from thermvision.annotations.schema import SEQUENCES, FrameAnnotation
 from thermvision.curation.inputs import PixelReading
 from thermvision.curation.store import canonical_json, sha256_bytes, sha256_file
 from thermvision.generation.engines import engine_of
+from thermvision.generation.engines.threads import one_thread
 from thermvision.generation.specs import (
     Animation,
     Clip,
@@ -262,7 +262,7 @@ class LivePortraitEngine:
         else:
             gray, face, notes = read_source(_unchanged(source), self.faces, how)
             name = source.name
-        with _one_thread():
+        with one_thread():
             made = make_portrait(self.networks, gray, face, steps=steps, crop=crop, name=name, notes=notes)
         self._portraits[key] = made, {} if self.random else attributes
         while len(self._portraits) > _KEPT_PORTRAITS:
@@ -293,7 +293,7 @@ class LivePortraitEngine:
             raise UsageError(f"{spec.item_id}: liveportrait makes clips of a source and a driver; set clips.driving")
         # before the threads are set: the engine of its still may change how many OpenMP uses here
         portrait, attributes = self.portrait(spec.animation.source, spec.animation.preprocess)
-        with _one_thread():
+        with one_thread():
             return self._render_clip(spec, spec.animation, portrait, attributes, progress)
 
     def _render_clip(
@@ -346,18 +346,6 @@ class LivePortraitEngine:
             **({"pixels": NOISE} if self.random else {}),
             **({"fell_back": "fp32, because a frame in half precision was NaN or black"} if networks.fell_back else {}),
         }
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _unchanged(file: InputFile) -> Path:
