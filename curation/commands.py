@@ -14,8 +14,8 @@ from rich.table import Table
 
 from thermvision.annotations.errors import FindingsError
 
-from . import evaluate_commands
 from .console import human_bytes, show_json
+from .evaluation import commands as evaluation
 
 # Called with a finished release; writes its card and pictures and returns the lines that end the command.
 Finish = Callable[[Path], list[str]]
@@ -41,7 +41,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
     from . import annotate_commands
 
     annotate_commands.register(app, finish)
-    evaluate_commands.register(app)
+    evaluation.register(app)
 
     @app.command("import")
     def import_(

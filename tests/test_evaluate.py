@@ -20,11 +20,19 @@ from thermvision.annotations.errors import MissingDependencyError, UsageError
 from thermvision.annotations.faces import Detections, FaceShape
 from thermvision.annotations.formats import FORMATS, label_files
 from thermvision.annotations.formats.records import FaceRecord, FileFaces
-from thermvision.curation.evaluate import Report, Truth, chosen_tasks, evaluate, read_predictions, read_truth, score
-from thermvision.curation.evaluation_frames import KeyIndex, KnownFace, KnownFrame
-from thermvision.curation.evaluation_measures import Measure, Options, out_of_fold, pair_faces
-from thermvision.curation.evaluation_models import Models, open_models, run_models
-from thermvision.curation.evaluation_tasks import score_attributes, score_detection, score_landmarks, score_verification
+from thermvision.curation.evaluation.evaluate import (
+    Report,
+    Truth,
+    chosen_tasks,
+    evaluate,
+    read_predictions,
+    read_truth,
+    score,
+)
+from thermvision.curation.evaluation.frames import KeyIndex, KnownFace, KnownFrame
+from thermvision.curation.evaluation.measures import Measure, Options, out_of_fold, pair_faces
+from thermvision.curation.evaluation.models import Models, open_models, run_models
+from thermvision.curation.evaluation.tasks import score_attributes, score_detection, score_landmarks, score_verification
 from thermvision_db import main
 
 QUICK = Options(bootstrap=Bootstrap(rounds=50))

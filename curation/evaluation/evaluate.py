@@ -15,9 +15,11 @@ from rich.table import Table
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.findings import Finding
 
-from . import evaluation_tasks as tasks
-from .evaluation_files import Sizes, read_labels
-from .evaluation_frames import (
+from ..inputs import Input, is_release, open_input
+from ..sources import Source, open_source
+from . import tasks
+from .files import Sizes, read_labels
+from .frames import (
     KeyIndex,
     KnownFrame,
     evenly_spread,
@@ -26,10 +28,8 @@ from .evaluation_frames import (
     release_frames,
     table_frames,
 )
-from .evaluation_measures import FOLDS, Measure, Options, TaskResult, pair_faces
-from .evaluation_models import Models, check_pictures, open_models, pictures, run_models
-from .inputs import Input, is_release, open_input
-from .sources import Source, open_source
+from .measures import FOLDS, Measure, Options, TaskResult, pair_faces
+from .models import Models, check_pictures, open_models, pictures, run_models
 
 _Seen = TypeVar("_Seen")
 TASKS = tasks.TASKS

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from thermvision.annotations.errors import UsageError
 
-from .console import show_json
-from .store import atomic_write
+from ..console import show_json
+from ..store import atomic_write
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
         from thermvision.annotations.bootstrap import Bootstrap
 
         from .evaluate import evaluate as run
-        from .evaluation_measures import Options
+        from .measures import Options
 
         options = Options(
             min_face=min_face,

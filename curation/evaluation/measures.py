@@ -18,7 +18,7 @@ from thermvision.annotations.bootstrap import Bootstrap, group_numbers
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.landmark_metrics import POINTS
 
-from .evaluation_frames import KnownFace, KnownFrame
+from .frames import KnownFace, KnownFrame
 
 Floats = NDArray[np.float64]
 FOLDS = 5

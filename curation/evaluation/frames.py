@@ -24,7 +24,7 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.formats.records import FaceRecord, FileFaces
 from thermvision.annotations.picture_file import SUFFIXES
 
-from .sources import Source
+from ..sources import Source
 
 Floats = NDArray[np.float32]
 LABELS: dict[str, tuple[str, ...]] = {"gender": schema.GENDERS, "expression": schema.EXPRESSIONS, **schema.ATTRIBUTES}

@@ -17,8 +17,8 @@ from thermvision.annotations.bootstrap import Statistic
 from thermvision.annotations.conventions import GROUPS, five_points
 from thermvision.annotations.detection_metrics import ImageBoxes
 
-from .evaluation_frames import LABELS, KnownFace, KnownFrame, evenly_spread
-from .evaluation_measures import (
+from .frames import LABELS, KnownFace, KnownFrame, evenly_spread
+from .measures import (
     Measure,
     Options,
     Pair,

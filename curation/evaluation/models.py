@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.faces import Detections, FaceDetector, FaceLandmarker, FaceShape
 
-from .evaluation_frames import KeyIndex, KnownFace, KnownFrame, key_of
-from .evaluation_measures import Options
-from .evaluation_tasks import five_of
-from .inputs import Input
+from ..inputs import Input
+from .frames import KeyIndex, KnownFace, KnownFrame, key_of
+from .measures import Options
+from .tasks import five_of
 
 Gray = NDArray[np.uint8]
 LOWEST_SCORE = 0.05  # average precision wants what lies below the working threshold, too

@@ -11,7 +11,7 @@ from thermvision.annotations.formats import named, read_path, sniff
 from thermvision.annotations.formats.records import Reading
 from thermvision.annotations.picture_file import SUFFIXES, read_picture
 
-from .archives import walk
+from ..archives import walk
 
 Sizes = Callable[[str], tuple[int, int] | None]
 

@@ -1,0 +1,1 @@
+"""Near-duplicates, look-alike identities and memorised training pictures."""

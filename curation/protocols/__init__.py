@@ -1,0 +1,1 @@
+"""Evaluation protocols with fixed lists, robustness curves, and synthetic-to-real comparisons."""

@@ -1,0 +1,1 @@
+"""Counts and distributions of a release, as tables and plots."""
