@@ -51,7 +51,8 @@ def plot_look(dark: bool = False) -> Iterator[None]:
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink),
         "grid.color": line,
     }
-    with matplotlib.rc_context({**_LOOK, **colours, "axes.prop_cycle": cycler(color=COLOURS)}):
+    settings: Any = {**_LOOK, **colours, "axes.prop_cycle": cycler(color=COLOURS)}
+    with matplotlib.rc_context(settings):
         yield
 
 
