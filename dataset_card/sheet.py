@@ -46,7 +46,11 @@ def contact_sheet(root: Path, manifest: Manifest) -> Image.Image:
         blocks += [_section("Clips", "frames at equal steps"), *(_clip_row(clip) for clip in clips)]
     if annotated := _annotated(stills, clips):
         tiles, annotations = zip(*annotated, strict=True)
-        blocks += [_section("Annotations", "as stored in the release"), _tiles(tiles, "", ()), _legend(annotations)]
+        blocks += [
+            _section("Annotations", "as stored in the release"),
+            _tiles(tiles, "", (), ANNOTATED),
+            _legend(annotations),
+        ]
     if heat := _temperatures(root, manifest):
         blocks += [_section("Radiometric", "16-bit, 100 × kelvin, on the sensor's own pixel grid"), heat]
     shown = [*clips, *(row for items in stills.values() for row in items)]
@@ -195,12 +199,17 @@ def _frame_caption(row: dict[str, Any], index: int) -> str:
 def _annotated(
     stills: dict[str, list[dict[str, Any]]], clips: list[dict[str, Any]]
 ) -> list[tuple[Tile, FrameAnnotation]]:
-    """Up to five frames with all that is known of them: one a category first, then frames of clips."""
+    """Up to five frames with all that is known of them: one a category, then of clips, then more stills."""
     side = 2 * ((CONTENT - (ANNOTATED - 1) * GAP) // ANNOTATED)  # twice the tile: lines come out smooth
     found = []
-    for place, items in enumerate(stills.values()):
-        row = items[place * len(items) // len(stills)]  # another subject in each category
+
+    def add_still(row: dict[str, Any]) -> None:
         found.append(_drawn(samples.still_gray(row), samples.annotation_of(row), side, row["image_id"]))
+
+    # another subject in each category
+    first = [items[place * len(items) // len(stills)] for place, items in enumerate(stills.values())]
+    for row in first:
+        add_still(row)
     for round_ in range(ANNOTATED):
         for row in clips:
             if len(found) >= ANNOTATED:
@@ -209,6 +218,10 @@ def _annotated(
             gray = samples.clip_gray(row, [index])[0]
             caption = f"{row['clip_id']} · {index}"
             found.append(_drawn(gray, samples.annotation_of(row, index), side, caption))
+    chosen = {row["image_id"] for row in first}
+    for row in (row for items in stills.values() for row in items if row["image_id"] not in chosen):
+        if len(found) < ANNOTATED:
+            add_still(row)
     return found[:ANNOTATED]
 
 
