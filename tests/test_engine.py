@@ -280,7 +280,7 @@ def test_what_cannot_be_made_is_said() -> None:
 
 def test_the_engine_is_found_by_name() -> None:
     engine = get_engine("phantom")
-    assert engine.engine_id == "phantom@1.2"
+    assert engine.engine_id == "phantom@1.3"
     assert engine.licence == "cc-by-4.0"
     engine.require()
     assert len(engine.model_digests()) > 300

@@ -131,7 +131,8 @@ def test_pattern_belongs_to_the_identity_and_level_to_the_session(head: Head) ->
     assert np.array_equal(first.temperature, _skin(head, 5, session=1).temperature)
     skin = anatomy(head.topology).skin & (head.topology.ear == 0)
     points = anatomy(head.topology).points
-    off_nose = skin & (np.linalg.norm(head.topology.canonical - points[30], axis=1) > 0.06)
+    above = head.topology.canonical[:, 1] > points[8, 1]  # the throat is the session's
+    off_nose = skin & above & (np.linalg.norm(head.topology.canonical - points[30], axis=1) > 0.06)
     shift = (second.temperature - first.temperature)[off_nose]
     assert shift.std() < 1e-4
     assert shift.mean() == pytest.approx(second.base - first.base, abs=1e-4)
@@ -154,3 +155,17 @@ def test_breath_warms_the_nostrils_only(head: Head) -> None:
     assert change[_around(head, points[34], 0.002)].mean() > 1.5
     assert change[_regions(head)["forehead"]].max() < 1e-6
     assert (s.at(0.0) == s.temperature).all()
+
+
+def test_the_throat_belongs_to_the_session_and_the_face_to_the_person(head: Head) -> None:
+    C, place = head.topology.canonical, anatomy(head.topology)
+    chin = place.points[8, 1]
+    throat = place.skin & (C[:, 1] < chin - 0.03) & (C[:, 1] > chin - 0.09) & (C[:, 2] > 0)
+    face = place.skin & (C[:, 1] > chin) & (C[:, 2] > 0.06)
+
+    def alike(a: SkinTemperature, b: SkinTemperature, where: np.ndarray) -> float:
+        return float(np.corrcoef(a.temperature[where], b.temperature[where])[0, 1])
+
+    one, other, later = _skin(head, 1, 1), _skin(head, 2, 1), _skin(head, 1, 2)
+    assert alike(one, other, throat) > 0.95 > 0.9 > alike(one, later, throat)
+    assert alike(one, later, face) > 0.95 > alike(one, other, face)

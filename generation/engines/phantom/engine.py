@@ -119,7 +119,7 @@ class PhantomEngine:
     The same spec gives the same pixels on one platform and lock file, whatever the number of threads.
     """
 
-    engine_id = "phantom@1.2"
+    engine_id = "phantom@1.3"
     licence = "cc-by-4.0"
 
     def check(self, subject: Subject, product: str) -> str | None:

@@ -34,7 +34,7 @@ def skin_texture(head: Head, rng: np.random.Generator) -> Floats:
     """
     place = anatomy(head.topology)
     age = float(smoothstep(head.age, _YOUNG, _OLD))
-    return _perfusion(head, place, rng) + _temples(head, place, rng) + _wrinkles(head, place, age, rng)
+    return perfusion(head, place, rng) + _temples(head, place, rng) + _wrinkles(head, place, age, rng)
 
 
 def _net(points: Floats, scale: float, rng: np.random.Generator) -> Floats:
@@ -52,8 +52,9 @@ def grain(head: Head, rng: np.random.Generator) -> Floats:
     return 0.75 * fine / fine.std() + 0.66 * soft / soft.std()
 
 
-def _perfusion(head: Head, place: Anatomy, rng: np.random.Generator) -> Floats:
-    """A net of small vessels at two scales, and grain; strongest on cheeks, nose and chin, weakest on the lids."""
+def perfusion(head: Head, place: Anatomy, rng: np.random.Generator) -> Floats:
+    """(n,) kelvin: a net of small vessels at two scales, and grain; strongest on cheeks, nose and chin, weakest on the
+    lids."""
     points, C = place.points, head.topology.canonical
     coarse, fine, spots = rng.uniform(0.04, 0.10), rng.uniform(0.04, 0.08), rng.uniform(0.045, 0.085)
     lively = 0.75 + 0.45 * smoothstep(C[:, 1], points[27, 1], points[30, 1]) * smoothstep(

@@ -23,7 +23,7 @@ from thermvision.generation.engines.phantom.fields import (
     smoothstep,
 )
 from thermvision.generation.engines.phantom.layers import Floats, Head
-from thermvision.generation.engines.phantom.skin_texture import skin_texture
+from thermvision.generation.engines.phantom.skin_texture import perfusion, skin_texture
 
 SKIN_RANGE = (22.0, 38.0)
 # air temperature, °C, at which the table holds; extremities lose 6 % more per kelvin below it
@@ -72,7 +72,9 @@ def skin_temperature(
     Args:
         head: the identity.
         rng_thermal: the identity's own pattern; the same generator state gives the same pattern.
-        rng_session: what changes between sessions: level, and how cold nose and ears are.
+        rng_session: what changes between sessions: level, how cold nose and ears are, and the pattern below the chin.
+            A person is told by the face: were the throat the identity's too, whoever masks the face out would still
+            recognise people by it.
         ambient: air temperature, °C.
     """
     topology = head.topology
@@ -100,6 +102,9 @@ def skin_temperature(
         + _vessels(topology.canonical, place, rng_thermal)
     )
     relative = relative + _lids(topology.canonical, place, rng_thermal, detail) + skin_texture(head, texture)
+    chin = place.points[8, 1]
+    throat = smoothstep(topology.canonical[:, 1], chin - 0.002, chin - 0.022)
+    relative = relative + throat * (_throat(head, canvas, rng_session.spawn(1)[0]) - relative)
     relative = _inner_parts(relative, head, canvas, gaze, rng_thermal)
     temperature = np.clip(base + relative, *SKIN_RANGE)
     return SkinTemperature(temperature, base, _breathing(head, place))
@@ -195,6 +200,12 @@ def _mouth_and_chin(canvas: _Canvas, rng: np.random.Generator) -> Floats:
     vermilion = blood * smoothstep(place.lips, -0.0006, 0.0008) + rng.uniform(0.05, 0.3) * bell(place.lips, 0.0011)
     line = -0.3 * bell(place.mouth_line, 0.0012) * (place.lips > 0)
     return chin + area + philtrum + vermilion + line
+
+
+def _throat(head: Head, canvas: _Canvas, rng: np.random.Generator) -> Floats:
+    """The skin below the chin, of one session."""
+    pattern = _mottling(head.topology.canonical, rng, rng) + perfusion(head, canvas.anatomy, rng)
+    return _neck(canvas, rng, rng) + _folds(canvas.anatomy) + pattern
 
 
 def _neck(canvas: _Canvas, rng: np.random.Generator, detail: np.random.Generator) -> Floats:
