@@ -116,7 +116,17 @@ def write_shard(
         OutputError: no room or no permission.
         ValueError: a row does not fit the config.
     """
-    table = to_table(config, rows, identities)
+    return write_table(root, config, split, version, number, to_table(config, rows, identities), fingerprint)
+
+
+def write_table(
+    root: Path, config: str, split: str, version: str, number: int, table: pa.Table, fingerprint: str
+) -> Shard:
+    """`write_shard` of rows that are an Arrow table in the schema of ``config``.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
     path = shard_path(config, split, version, number)
     with atomic_path(root / path) as temporary:
         pq.write_table(

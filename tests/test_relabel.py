@@ -14,7 +14,7 @@ from thermvision.annotations.schema import FRAME_COLUMNS
 from thermvision.curation import item_faces
 from thermvision.curation.ingest import import_release
 from thermvision.curation.item_faces import Temporal
-from thermvision.curation.relabel import _annotate_rows, next_version, plan_relabelling, relabel
+from thermvision.curation.relabel import _annotate_rows, plan_relabelling, relabel
 from thermvision.curation.release import Manifest, read_release
 from thermvision.curation.store import sha256_file
 from thermvision.curation.verify import verify_release
@@ -150,10 +150,6 @@ def test_settings_decide_what_may_go_on(imported_release: Path, tmp_path: Path) 
     run(imported_release, tmp_path / "a", BrightAnnotator(stop_after=0), settings={"threshold": 0.5})
     with pytest.raises(UsageError, match="holds"):
         run(imported_release, tmp_path / "a", BrightAnnotator(), settings={"threshold": 0.4})
-
-
-def test_versions_count_up() -> None:
-    assert next_version("1.9") == "1.10"
 
 
 def test_attributes_fill_what_nobody_has_stated(imported_release: Path, oval_release: Path, tmp_path: Path) -> None:
