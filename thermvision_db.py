@@ -135,7 +135,8 @@ def load(
         revision: tag, branch or commit on the Hub.
         split: "train", "validation" or "test"; with a split table, one of its splits.
         split_table: other splits than those fixed at birth: a mapping from subject id to split, or a CSV or Parquet
-            file with the columns ``subject_id`` and ``split``. The split "excluded" leaves a subject out.
+            file (``thermvision split``) with the columns ``subject_id`` or ``item_id``, and ``split``. The split
+            "excluded" leaves something out.
         overlay: folder of a label overlay (``thermvision annotate SOURCE --overlay``), whose labels take the place of
             the rows' own.
 

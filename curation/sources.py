@@ -13,9 +13,8 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import CONFIGS, SPLITS
 
 from .release import MANIFEST, read_release
+from .split_tables import SplitTable, apply_split_table, read_split_table
 from .store import sha256_file
-
-EXCLUDED = "excluded"  # split name of a split table for subjects that are left out on purpose
 
 
 class Source(Protocol):
@@ -108,7 +107,7 @@ def load(
     revision: str | None,
     split: str | None,
     streaming: bool,
-    split_table: Mapping[str, str] | str | Path | None,
+    split_table: SplitTable | Mapping[str, str] | str | Path | None,
     builder: Callable[..., Any],
     overlay: str | Path | None = None,
 ) -> Any:
@@ -154,54 +153,3 @@ def _load_local(name: str, path: Path, split: str | None, streaming: bool, build
         return maker.as_streaming_dataset(split)
     maker.download_and_prepare()
     return maker.as_dataset(split)
-
-
-def read_split_table(table: Mapping[str, str] | str | Path) -> dict[str, str]:
-    """Subject id to split, from a mapping or from a CSV or Parquet file with ``subject_id`` and ``split``.
-
-    >>> read_split_table({"F_01": "fold0"})
-    {'F_01': 'fold0'}
-    """
-    if isinstance(table, Mapping):
-        return {str(k): str(v) for k, v in table.items()}
-    import pandas as pd
-
-    path = Path(table)
-    if path.suffix not in (".csv", ".parquet") or not path.is_file():
-        raise UsageError(
-            f"split table {path} is not readable; allowed: an existing .csv or .parquet file, or a mapping"
-        )
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False) if path.suffix == ".csv" else pd.read_parquet(path)
-    if missing := {"subject_id", "split"} - set(frame.columns):
-        raise UsageError(f"split table {path} lacks {', '.join(sorted(missing))}; allowed columns: subject_id, split")
-    if twice := sorted(frame["subject_id"][frame["subject_id"].duplicated()].unique()):
-        raise UsageError(f"split table {path} names {', '.join(twice[:5])} twice; allowed: one row a subject")
-    return dict(zip(frame["subject_id"].astype(str), frame["split"].astype(str), strict=True))
-
-
-def apply_split_table(data: Any, table: Mapping[str, str]) -> Any:
-    """Deal the rows of a `DatasetDict` (or an iterable one) into the splits of ``table``.
-
-    Raises:
-        UsageError: a subject of the data is not in the table.
-    """
-    from datasets import DatasetDict, IterableDatasetDict, concatenate_datasets
-
-    names = list(dict.fromkeys(s for s in table.values() if s != EXCLUDED))
-    everything = concatenate_datasets(list(data.values()))
-    if isinstance(data, IterableDatasetDict):
-
-        def among(row: dict[str, Any], name: str) -> bool:
-            return _split_in(table, row["subject_id"]) == name
-
-        return IterableDatasetDict({n: everything.filter(among, fn_kwargs={"name": n}) for n in names})
-    if "subject_id" not in everything.column_names:
-        raise UsageError("a split table deals rows by subject_id, and this config has none; leave split_table out")
-    splits = [_split_in(table, s) for s in everything["subject_id"]]
-    return DatasetDict({n: everything.select([i for i, s in enumerate(splits) if s == n]) for n in names})
-
-
-def _split_in(table: Mapping[str, str], subject: str) -> str:
-    if subject not in table:
-        raise UsageError(f"the split table does not name {subject}; give it a split, or {EXCLUDED!r} to leave it out")
-    return table[subject]

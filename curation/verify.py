@@ -23,7 +23,7 @@ def verify_release(root: Path, advance: Callable[[int], None] = lambda shards: N
     """Everything in ``root`` that disagrees with its manifest: all findings, not the first.
 
     Checked: size, SHA-256, rows, schema and identities of each shard, files nobody lists, the YAML that
-    `load_dataset` reads, recipes, and that no identity is in two splits.
+    `load_dataset` reads, recipes, lists of protocols, and that no identity is in two splits.
 
     Raises:
         UsageError: there is no release in ``root``.
@@ -31,6 +31,7 @@ def verify_release(root: Path, advance: Callable[[int], None] = lambda shards: N
     """
     release = read_release(root)
     findings = [*_manifest(release), *_recipes(root, release), *_readme(root, release), *_strangers(root, release)]
+    findings += _lists(root, release)
     for shard in release.shards:
         findings.extend(_shard(root, release, shard))
         advance(1)
@@ -52,6 +53,13 @@ def _recipes(root: Path, release: Manifest) -> Iterator[Finding]:
             yield Finding(path, "file-missing", "the file is listed and not there")
         elif sha256_file(root / path) != digest:
             yield Finding(path, "digest", "the SHA-256 differs from the manifest's")
+
+
+def _lists(root: Path, release: Manifest) -> Iterator[Finding]:
+    from .benchmark import FOLDER, INDEX, list_findings
+
+    if (root / FOLDER / INDEX).is_file():
+        yield from list_findings(root / FOLDER, release)
 
 
 def _readme(root: Path, release: Manifest) -> Iterator[Finding]:

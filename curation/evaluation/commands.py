@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from thermvision.annotations.errors import UsageError
 
 from ..console import show_json
 from ..store import atomic_write
+
+if TYPE_CHECKING:
+    from .measures import Options
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +53,16 @@ def register(app: typer.Typer) -> None:
             int | None, typer.Option(min=0, help="Frames of each clip; 8 when models run, else all (0).")
         ] = None,
         limit: Annotated[int | None, typer.Option(min=1, help="At most so many frames, evenly spread.")] = None,
+        protocol: Annotated[
+            str | None, typer.Option(help="Run a protocol on its fixed list: detection, verification, ..., or all.")
+        ] = None,
+        lists: Annotated[
+            Path | None, typer.Option(help="Folder of a protocol's lists; without: the release's own, else made now.")
+        ] = None,
+        write_protocols: Annotated[
+            Path | None, typer.Option("--write-protocols", help="Write the lists of all protocols into this folder.")
+        ] = None,
+        plots: Annotated[Path | None, typer.Option(help="Folder for the plots of --protocol robustness.")] = None,
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -72,6 +85,14 @@ def register(app: typer.Typer) -> None:
             false_positives=tuple(at_most or (1, 5, 10)),
             bootstrap=Bootstrap(rounds, seed),
         )
+        if protocol is not None or write_protocols is not None or lists is not None:
+            if predictions is not None:
+                raise UsageError("--predictions are scored without --protocol; leave one of them out")
+            _protocols(
+                truth, protocol, write_protocols, lists, None if split == "all" else split, plots, options,
+                (detector, landmarker, embedder), as_json, quiet, out,
+            )  # fmt: skip
+            return
         if boxes not in ("found", "true"):
             raise UsageError(f"--boxes is {boxes!r}; allowed: found, true")
         report = run(
@@ -113,3 +134,63 @@ def register(app: typer.Typer) -> None:
         where = out if out is not None else "report.json"
         done = f"curves and tables are in {out}" if out is not None else f"add --out {where} to keep curves and tables"
         console.print(f"next: {done}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _protocols(
+    release: Path,
+    protocol: str | None,
+    write_to: Path | None,
+    lists: Path | None,
+    split: str | None,
+    plots: Path | None,
+    options: Options,
+    models: tuple[str, str, str],
+    as_json: bool,
+    quiet: bool,
+    out: Path | None,
+) -> None:
+    """Write the lists of the protocols, or run them."""
+    from .. import benchmark
+    from ..protocols import robustness
+
+    if write_to is not None:
+        index = benchmark.write_lists(release, write_to, split, options.bootstrap.seed)
+        if protocol is None:
+            if as_json:
+                show_json(index.model_dump())
+                return
+            for name, entry in index.lists.items():
+                print(f"{name}: {entry.rows} rows, SHA-256 {entry.sha256[:12]}")
+            print(f"next: thermvision evaluate {release} --protocol all --lists {write_to} --out results.json")
+            return
+        lists = write_to
+    detector, landmarker, embedder = models
+    report = benchmark.run(
+        release,
+        protocol or "all",
+        lists=lists,
+        split=split,
+        seed=options.bootstrap.seed,
+        options=options,
+        detector=detector,
+        landmarker=landmarker,
+        embedder=embedder,
+        quiet=quiet,
+    )
+    facts = report.as_dict()
+    if out is not None:
+        atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    drawn: list[Path] = []
+    if plots is not None and "robustness" in report.results:
+        drawn = robustness.plot(report.results["robustness"].curves, plots / "robustness")
+    if as_json:
+        show_json(facts)
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(report.table())
+    for note in [*facts["notes"], *(n for t in facts["tasks"].values() for n in t["notes"])]:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    for path in drawn:
+        print(path)
+    kept = f"results are in {out}" if out is not None else "add --out results.json to keep lists' digests and curves"
+    print(f"next: {kept}")

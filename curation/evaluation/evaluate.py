@@ -325,7 +325,7 @@ def evaluate(
         running = models or open_models(_needed(chosen), detector, landmarker, embedder, given.min_face)
         given = replace(given, score=running.score if score_threshold is None else score_threshold)
         source = _pictures_of(truth)
-        seen_frames = _with_progress(pictures(source, truth.frames), len(truth.frames), quiet)
+        seen_frames = with_progress(pictures(source, truth.frames), len(truth.frames), quiet)
         found, looked_at = run_models(running, seen_frames, given, in_true_boxes)
         more, name = check_pictures(truth.frames, found, source.name), running.source
         truth = replace(truth, frames=tuple(_sized(f, found[f.key]) for f in truth.frames if f.key in found))
@@ -359,7 +359,7 @@ def _pictures_of(truth: Truth) -> Input:
     return open_input(str(truth.images), split=split)
 
 
-def _with_progress(frames: Iterable[_Seen], total: int, quiet: bool) -> Iterable[_Seen]:
+def with_progress(frames: Iterable[_Seen], total: int, quiet: bool) -> Iterable[_Seen]:
     console = Console(stderr=True)
     hidden = quiet or not console.is_terminal
     return track(frames, "frames", total, console=console, transient=True, disable=hidden)

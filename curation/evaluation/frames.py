@@ -7,13 +7,14 @@ Frames carry a key, so that truth, pictures and predictions meet: an image's pat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -163,6 +164,22 @@ def release_frames(source: Source, split: str | None, per_clip: int = 0) -> tupl
     made = {name: n for name, n in sources.items() if name != "ground_truth"}
     notes += [f"{n} frames carry labels made by {name!r}, taken for truth here" for name, n in sorted(made.items())]
     return frames, notes
+
+
+def named_frames(source: Source, keys: Set[str]) -> dict[str, KnownFrame]:
+    """The labelled frames of a release (or of the archives) that have these keys; others are not there."""
+    items = pa.array(sorted({key.rpartition("/frame_")[0] or key for key in keys}), pa.string())
+    found: dict[str, KnownFrame] = {}
+    for config, column in (("frames", "item_id"), ("scenes", "image_id")):
+        if config not in source.configs:
+            continue
+        for table in _tables(source, config, None):
+            chosen = table.filter(pc.is_in(table[column], value_set=items))
+            for row in (chosen if config == "frames" else chosen.drop(["image"])).to_pylist():
+                frame = _frame(row) if config == "frames" else _scene(row)
+                if frame is not None and frame.key in keys:
+                    found[frame.key] = frame
+    return found
 
 
 def _splits(source: Source) -> list[str]:

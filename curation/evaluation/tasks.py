@@ -260,10 +260,15 @@ def score_pose(pairs: Sequence[Pair], reference: Sequence[KnownFrame], options: 
     return result
 
 
-def score_attributes(pairs: Sequence[Pair], reference: Sequence[KnownFrame], options: Options) -> TaskResult:
+def score_attributes(
+    pairs: Sequence[Pair],
+    reference: Sequence[KnownFrame],
+    options: Options,
+    attributes: Sequence[str] = ATTRIBUTES,
+) -> TaskResult:
     """Accuracy, balanced accuracy and a confusion table each; the baseline says the commonest class."""
     result = TaskResult()
-    for attribute in ATTRIBUTES:
+    for attribute in attributes:
         names = LABELS[attribute]
         asked = [p for p in pairs if attribute in p.truth.labels]
         both = [p for p in asked if p.found is not None and attribute in p.found.labels]
