@@ -239,7 +239,7 @@ def files_input(path: Path, limit: int | None, reading: PixelReading) -> Input:
     for number, (kind, names) in enumerate(groups):
         stats = [(name, (root / name).stat()) for name in names]
         content = [vars(reading), [[name, s.st_size, s.st_mtime_ns] for name, s in stats]]
-        frames = len(names) if kind == "images" else max(_announced(root / names[0])[0], 1)
+        frames = len(names) if kind == "images" else max(announced(root / names[0])[0], 1)
         named = tuple((name, files[name]) for name in names)
         read = partial(_file_items, named, kind == "video", reading)
         chunks.append(Chunk(f"{kind}-{number:05d}", content, tuple(names), frames, read))
@@ -255,7 +255,7 @@ def _item_of(item_id: str, path: str, data: bytes | Path, is_video: bool, readin
     seen = Seen()
     if is_video:
         read: Callable[[], Iterable[Gray]] = partial(_video, data, reading, seen)
-        return Item(item_id, path, True, read, fps=_announced(data)[1], seen=seen)
+        return Item(item_id, path, True, read, fps=announced(data)[1], seen=seen)
     return Item(item_id, path, False, lambda: reading.frames([_picture(data, item_id)], seen), seen=seen)
 
 
@@ -263,7 +263,7 @@ def _video(data: bytes | Path, reading: PixelReading | None, seen: Seen | None =
     return reading.frames(each_frame(data), seen) if reading else map(_as_gray, each_frame(data))
 
 
-def _announced(data: bytes | Path) -> tuple[int, float | None]:
+def announced(data: bytes | Path) -> tuple[int, float | None]:
     """Frames and frames a second that a video says it has: 0 and None where it does not."""
     import av
 
