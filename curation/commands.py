@@ -14,8 +14,15 @@ from rich.table import Table
 
 from thermvision.annotations.errors import FindingsError
 
+from .audits import commands as audits
+from .checks import commands as checks
 from .console import human_bytes, show_json
+from .duplicates import commands as duplicates
 from .evaluation import commands as evaluation
+from .protocols import commands as protocols
+from .protocols import comparison_commands as comparison
+from .reviews import commands as reviews
+from .statistics import commands as statistics
 
 # Called with a finished release; writes its card and pictures and returns the lines that end the command.
 Finish = Callable[[Path], list[str]]
@@ -41,7 +48,14 @@ def register(app: typer.Typer, finish: Finish) -> None:
     from . import annotate_commands
 
     annotate_commands.register(app, finish)
+    audits.register(app)
+    checks.register(app, finish)
+    duplicates.register(app)
     evaluation.register(app)
+    protocols.register(app)
+    comparison.register(app)
+    reviews.register(app, finish)
+    statistics.register(app)
 
     @app.command("import")
     def import_(
