@@ -75,7 +75,7 @@ def test_zero_is_a_seed_like_any_other():
 def test_text_that_is_no_toml_and_files_that_are_no_recipes(tmp_path):
     with pytest.raises(DamagedInputError, match="mend that line"):
         parse_recipe("name = [")
-    with pytest.raises(UsageError, match=r"a \.toml file, or paper or quickstart"):
+    with pytest.raises(UsageError, match=r"a \.toml file, or audit or paper or quickstart"):
         read_recipe(str(tmp_path / "none.toml"))
     path = tmp_path / "a.toml"
     path.write_bytes(b"\xff\xfe\x00")
@@ -95,7 +95,7 @@ def test_any_text_is_a_recipe_or_a_clear_error(text):
 def test_the_bundled_recipes():
     adapters = ["thermal_lora", "thermal_lora_adamw"]
     training = ["training", "training_people", "training_turned"]
-    assert bundled_recipes() == ["paper", "quickstart", *adapters, *training]
+    assert bundled_recipes() == ["audit", "paper", "quickstart", "robustness", *adapters, *training]
     assert all(read_recipe(name)[0] for name in bundled_recipes())
     paper, quick = read_recipe("paper")[0], read_recipe("quickstart")[0]
     assert (paper.subjects.female, paper.subjects.male) == (25, 25)
