@@ -2,6 +2,7 @@
 
     python benchmarks/dedupe.py --count 200000
     python benchmarks/dedupe.py --count 1000000 --kind bits
+    python benchmarks/dedupe.py --clips 67 267 1067
 
 Vectors and hashes are made up: ten pictures of each person around the person's own vector, as descriptors of faces lie.
 Queries are copies of some with noise, so that the picture each was made from is known. Times are of this process
@@ -24,6 +25,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from thermvision.curation.duplicates.clips import overlaps  # noqa: E402
+from thermvision.curation.duplicates.dedupe import SAME_FRAME_BITS  # noqa: E402
+from thermvision.curation.duplicates.describe import Described  # noqa: E402
 from thermvision.curation.duplicates.descriptors import HASH_BYTES, VECTOR_SIZE  # noqa: E402
 from thermvision.curation.duplicates.neighbours import Neighbours  # noqa: E402
 
@@ -89,14 +93,51 @@ def measure(kind: str, count: int, queries: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def drifting_clips(count: int, frames: int, rng: np.random.Generator) -> Described:
+    """Clips whose hashes drift by two bits a frame; every fiftieth is a copy of another with 5 % of its bits turned."""
+    clips: list[NDArray[np.uint8]] = []
+    for k in range(count):
+        if k % 50 == 49:
+            turned = np.packbits(rng.random((frames, HASH_BYTES * 8)) < 0.05, axis=1)
+            clips.append(clips[k - 25] ^ turned)
+            continue
+        steps = np.zeros((frames, HASH_BYTES * 8), bool)
+        for _ in range(2):
+            steps[np.arange(1, frames), rng.integers(0, HASH_BYTES * 8, frames - 1)] = True
+        first = rng.random(HASH_BYTES * 8) < 0.5
+        clips.append(np.packbits(np.logical_xor.accumulate(steps) ^ first, axis=1))
+    starts = np.arange(count + 1) * frames
+    return Described(
+        items=[str(k) for k in range(count)], is_video=np.ones(count, bool), starts=starts,
+        digests=np.arange(starts[-1], dtype=np.uint64), hashes=np.concatenate(clips),
+    )  # fmt: skip
+
+
+def measure_clips(count: int, frames: int = 300) -> dict[str, Any]:
+    """One row of the table of clips: every pair compared, and those that the graph proposes."""
+    described = drifting_clips(count, frames, np.random.default_rng(np.random.SeedSequence(0)))
+    row: dict[str, Any] = {"clips": count, "frames": described.frames, "copies": count // 50}
+    found = {}
+    for name, exact in (("exact", True), ("graph", False)):
+        before = time.process_time()
+        found[name] = list(overlaps(described, SAME_FRAME_BITS, exact=exact))
+        row |= {f"{name}_s": round(time.process_time() - before, 2), f"{name}_found": len(found[name])}
+    return {**row, "same": found["exact"] == found["graph"]}
+
+
 def main() -> None:
     """Measure, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, nargs="+", default=[50_000, 200_000])
     parser.add_argument("--kind", choices=("vectors", "bits"), nargs="+", default=["vectors", "bits"])
     parser.add_argument("--queries", type=int, default=5000)
+    parser.add_argument("--clips", type=int, nargs="+", help="compare so many clips instead; a thousand take minutes")
     parser.add_argument("--json", type=Path, default=RESULT)
     options = parser.parse_args()
+    if options.clips:
+        for count in options.clips:
+            print(json.dumps(measure_clips(count)), flush=True)
+        return
     if min(options.count) < options.queries:
         parser.error(f"--count {min(options.count)}; allowed: at least --queries ({options.queries})")
     rows = []

@@ -23,7 +23,7 @@ from .pack import Digest, Shard
 from .progress import BuildProgress
 from .release import MANIFEST, Failed, Manifest, read_release, write_release
 from .runners import Job, Worker, run_jobs
-from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file
+from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file, writing
 
 BUILD_FOLDER = ".build"
 _BYTES_DEPEND_ON = ("av", "numpy", "opencv-python-headless", "pillow", "pyarrow", "scipy")
@@ -132,15 +132,16 @@ def locked(root: Path) -> Iterator[None]:
 
     Raises:
         UsageError: it is a file.
-        OutputError: another command is writing there.
+        OutputError: another command is writing there, or there is no room or no permission.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
     if root.exists() and not root.is_dir():
         raise UsageError(
             f"--out {root} is a file; allowed: a folder that is new, empty or was started by the same command"
         )
-    root.mkdir(exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        opened = (root / ".lock").open("w")
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -10,7 +10,7 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,12 +18,10 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.findings import Finding
 
 from .evaluation.evaluate import Report
-from .evaluation.frames import KnownFrame, named_frames
-from .evaluation.measures import FOLDS, Options, TaskResult, pair_faces
-from .evaluation.models import Models, open_models
+from .evaluation.measures import FOLDS, Options
+from .evaluation.models import Models, open_models, readable
 from .pack import Digest, RelativePath
 from .release import Manifest, describe_validation, read_release
-from .sources import open_source
 from .store import atomic_write, canonical_json, read_json, sha256_bytes
 
 if TYPE_CHECKING:
@@ -46,12 +44,14 @@ class Protocol:
     Attributes:
         name: as ``--protocol`` takes it.
         meaning: what is asked, in one sentence.
+        wants: what a release must have for it.
         needs: what is run on its frames besides the detector: "landmarks", "attributes", "embedding", "masked".
         columns: of its list.
     """
 
     name: str
     meaning: str
+    wants: str
     needs: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ("frame", "subject_id")
 
@@ -62,34 +62,42 @@ class Protocol:
 
 
 _SEEN = frozenset({"landmarks", "embedding"})
+_TWICE = "people with two recordings each"
 _SEARCH = ("role", "frame", "subject_id")
 PROTOCOLS: dict[str, Protocol] = {
     p.name: p
     for p in (
-        Protocol("detection", "Where are the faces of a frame?"),
-        Protocol("landmarks", "Where are the 68 points of a face that was found?", frozenset({"landmarks"})),
-        Protocol("head-pose", "Where does a face that was found look?", frozenset({"landmarks"})),
-        Protocol("expression", "Which of seven expressions does a face show?", frozenset({"attributes"})),
-        Protocol("gender", "Which gender does the morphology of a face have?", frozenset({"attributes"})),
+        Protocol("detection", "Where are the faces of a frame?", "frames or scenes"),
+        Protocol(
+            "landmarks", "Where are the 68 points of a face that was found?", "68 points", frozenset({"landmarks"})
+        ),
+        Protocol("head-pose", "Where does a face that was found look?", "poses", frozenset({"landmarks"})),
+        Protocol(
+            "expression", "Which of seven expressions does a face show?", "expressions", frozenset({"attributes"})
+        ),
+        Protocol("gender", "Which gender does the morphology of a face have?", "genders", frozenset({"attributes"})),
         Protocol(
             "verification",
             "Are two faces one person: within a recording, across two, and with the faces masked out?",
+            "four people with two frames each",
             _SEEN | {"masked"},
             ("fold", "kind", "same", "first", "second", "first_subject", "second_subject"),
         ),
-        Protocol("closed-set", "Who of the gallery is it, when everybody is in it?", _SEEN, _SEARCH),
-        Protocol("open-set", "Who of the gallery is it, if anybody?", _SEEN, _SEARCH),
-        Protocol("tracking", "Does the box stay on the face of a clip?", columns=("item_id", "subject_id", "frames")),
+        Protocol("closed-set", "Who of the gallery is it, when everybody is in it?", f"two {_TWICE}", _SEEN, _SEARCH),
+        Protocol("open-set", "Who of the gallery is it, if anybody?", f"three {_TWICE}", _SEEN, _SEARCH),
+        Protocol(
+            "tracking", "Does the box stay on the face of a clip?", "clips", columns=("item_id", "subject_id", "frames")
+        ),
         Protocol(
             "robustness",
             "How do the scores move with pose, distance, ambient temperature, sensor and air?",
+            "poses, or provenance that tells distance, temperature or sensor",
             _SEEN,
             ("frame", "subject_id", "yaw", "pitch", "distance", "ambient", "netd", "transmission", "sensor"),
         ),
     )
 }
-_TRAINING = Protocol("training", "Labels that the trivial baselines see.")
-_BY_TASK = {"detection": "detection", "landmarks": "landmarks", "head-pose": "pose"}
+_TRAINING = Protocol("training", "Labels that the trivial baselines see.", "a training split")
 
 
 class ListEntry(BaseModel):
@@ -163,7 +171,8 @@ def make_lists(
     from .protocols.lists import make_lists as make
 
     manifest = read_release(root)
-    texts = make(root, manifest, split, seed, wanted)
+    with readable(root):
+        texts = make(root, manifest, split, seed, wanted)
     entries = {
         name: ListEntry(path=_protocol(name).file, sha256=sha256_bytes(text.encode()), rows=text.count("\n") - 1)
         for name, text in texts.items()
@@ -176,11 +185,20 @@ def make_lists(
 def write_lists(root: Path, out: Path, split: str | None = "test", seed: int = 0) -> Index:
     """Write the lists of all protocols that a release allows, and their ``protocols.json`` last.
 
+    Lists that are there already are never changed: equal ones may be written again, a stopped writing goes on.
+
     Raises:
-        UsageError, DamagedInputError: see `make_lists`.
+        UsageError: ``out`` is a file or holds other lists; see also `make_lists`.
+        DamagedInputError: see `make_lists`.
         OutputError: no room or no permission.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--write-protocols {out} is a file; allowed: a folder, which is made if it is not there")
     lists, texts = make_lists(root, split, seed)
+    if (out / INDEX).is_file() and _held(out) != lists.index:
+        raise UsageError(
+            f"{out} holds other lists, which results may name; choose another folder, or delete {out} and type the same"
+        )
     for name, text in texts.items():
         atomic_write(out / lists.index.lists[name].path, text)
     atomic_write(out / INDEX, lists.index.model_dump_json(indent=1) + "\n")
@@ -226,6 +244,8 @@ def list_findings(folder: Path, manifest: Manifest) -> list[Finding]:
 
 def _index(folder: Path) -> Index:
     path = folder / INDEX
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; allowed: the folder that --write-protocols wrote")
     if not path.is_file():
         raise UsageError(
             f"{folder} has no {INDEX}; write lists: thermvision evaluate RELEASE --write-protocols {folder}"
@@ -234,6 +254,13 @@ def _index(folder: Path) -> Index:
         return Index.model_validate(read_json(path))
     except ValidationError as error:
         raise DamagedInputError(f"{path} is damaged: {describe_validation(error)}; write the lists anew") from error
+
+
+def _held(folder: Path) -> Index | None:
+    try:
+        return _index(folder)
+    except DamagedInputError:
+        return None
 
 
 def _list_text(file: Path, entry: ListEntry) -> str:
@@ -303,6 +330,7 @@ def run(
         DamagedInputError: a list or the release was changed.
         MissingDependencyError: a model is not there.
     """
+    from .protocols import scoring
     from .protocols.items import label_sources
 
     wanted = chosen_protocols(protocol)
@@ -312,13 +340,15 @@ def run(
     names = [name for name in wanted if name in given.tables]
     missing = [name for name in wanted if name not in given.tables]
     if not names:
-        raise UsageError(
-            f"{root} allows no list for --protocol {protocol}: it lacks the labels, clips or people it needs"
-        )
+        raise UsageError(f"--protocol {protocol} cannot be run: {_lacking(missing[0], given.index, folder)}")
     running = models or open_models(_needed(names), detector, landmarker, embedder, 0.0)
     options = replace(options or Options(), score=running.score)
-    results = _results(root, given, names, running, options, quiet)
-    notes = [f"{name} is not run: this release or folder has no list for it" for name in missing]
+    needs_of = {name: PROTOCOLS[name].needs for name in names}
+    results = scoring.results(root, given.tables, needs_of, running, options, quiet)
+    notes = []
+    if folder is not None:
+        notes.append(f"the lists are those of {folder}: split {given.index.split!r}, seed {given.index.seed}")
+    notes += [f"{name} is not run: {_lacking(name, given.index, folder)}" for name in missing]
     notes += label_sources(root, manifest, given.index.split)
     stamp = given.index
     facts = {
@@ -336,6 +366,15 @@ def run(
     return Report(facts, results, tuple(notes))
 
 
+def _lacking(name: str, index: Index, folder: Path | None) -> str:
+    """Why there is no list for a protocol."""
+    wants = PROTOCOLS[name].wants
+    if folder is not None:
+        return f"{folder} has no list for it; it takes {wants}"
+    more = "" if index.split == "all" else "; --split all takes everybody"
+    return f"it takes {wants}, which split {index.split!r} does not have{more}"
+
+
 def _needed(names: Sequence[str]) -> set[str]:
     needs = frozenset[str]().union(*(PROTOCOLS[name].needs for name in names))
     asked = {"landmarks": "landmarks", "attributes": "attributes", "embedding": "verification"}
@@ -344,57 +383,3 @@ def _needed(names: Sequence[str]) -> set[str]:
         | {asked[need] for need in needs if need in asked}
         | ({"verification", "landmarks"} if "tracking" in names else set())
     )
-
-
-def _results(
-    root: Path, given: Lists, names: Sequence[str], models: Models, options: Options, quiet: bool
-) -> dict[str, TaskResult]:
-    from .evaluation import tasks
-    from .protocols import identification, looking, robustness, tracking, verification
-
-    source = open_source(root)
-    needs: dict[str, set[str]] = {}
-    for name in names:
-        for key in _frames_of(name, given.tables[name]):
-            needs.setdefault(key, set()).update(PROTOCOLS[name].needs)
-    truth = _known(source, needs, root)
-    learnt = given.tables.get("training")
-    reference = list(named_frames(source, set(learnt["frame"])).values()) if learnt is not None else []
-    seen = looking.look(root, truth, needs, models, options, quiet)
-    results = {}
-    for name in names:
-        table = given.tables[name]
-        if name == "tracking":
-            results[name] = tracking.score(root, table, models, options, quiet)
-            continue
-        frames = [truth[key] for key in dict.fromkeys(_frames_of(name, table))]
-        pairs = pair_faces(frames, seen.looked_at, options)
-        if name == "detection":
-            results[name] = tasks.score_detection(frames, seen.found, reference, options)
-        elif name == "landmarks":
-            results[name] = tasks.score_landmarks(pairs, reference, options)
-        elif name == "head-pose":
-            results[name] = tasks.score_pose(pairs, reference, options)
-        elif name in ("expression", "gender"):
-            results[name] = tasks.score_attributes(pairs, reference, options, (name,))
-        elif name == "verification":
-            results[name] = verification.score(table, seen.vectors, options)
-        elif name == "robustness":
-            results[name] = robustness.score(table, pairs, seen.vectors, options)
-        else:
-            results[name] = identification.score(table, seen.vectors, options)
-    return results
-
-
-def _frames_of(name: str, table: pd.DataFrame) -> list[str]:
-    if name == "tracking":
-        return []
-    columns = ("first", "second") if name == "verification" else ("frame",)
-    return [key for column in columns for key in table[column]]
-
-
-def _known(source: Any, keys: Mapping[str, Any], root: Path) -> dict[str, KnownFrame]:
-    truth = named_frames(source, set(keys))
-    if strangers := sorted(set(keys) - set(truth)):
-        raise DamagedInputError(f"the lists name {strangers[0]}, which {root} does not label; write the lists anew")
-    return truth

@@ -81,3 +81,12 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things for people.
+
+    >>> counted(1, "item"), counted(1200, "frame")
+    ('1 item', '1,200 frames')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -26,7 +26,7 @@ from thermvision.annotations.schema import CATEGORIES
 
 from .archives import walk
 from .release import MANIFEST
-from .sources import Source, open_source
+from .sources import Source, open_source, reading_part
 from .video import each_frame
 
 Gray = NDArray[np.uint8]
@@ -292,7 +292,8 @@ def source_input(source: Source, config: str | None, split: str | None, limit: i
             if split not in (None, part_split):
                 continue
             for number, part in enumerate(parts):
-                listed = source.contents(name, part)[: left[name == "video"]]
+                with reading_part(source.root, part):
+                    listed = source.contents(name, part)[: left[name == "video"]]
                 if not listed:
                     continue
                 if limit is not None:
@@ -308,10 +309,9 @@ def source_input(source: Source, config: str | None, split: str | None, limit: i
 
 
 def _row_items(source: Source, config: str, part: Any, column: str, ids: frozenset[str]) -> Iterator[Item]:
-    for table in source.tables(config, part):
-        for row in table.to_pylist():
-            if row[column] in ids:
-                yield row_item(config, row)
+    with reading_part(source.root, part):
+        for table in source.tables(config, part):
+            yield from (row_item(config, row) for row in table.to_pylist() if row[column] in ids)
 
 
 def row_item(config: str, row: Mapping[str, Any]) -> Item:

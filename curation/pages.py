@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from thermvision.annotations.errors import UsageError
+
+from .store import writing
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,6 +35,19 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     return rooms.get_template(template).render(**values) + "\n"
+
+
+def report_folder(out: Path) -> Path:
+    """The folder ``out`` of a report, tried before the long work that the report is of; it is not made yet.
+
+    Raises:
+        UsageError: it is a release.
+        OutputError: no permission, or it is a file.
+    """
+    if (out / "release.json").exists():
+        raise UsageError(f"--out {out} is a release; a report needs a folder of its own, such as {out}-report")
+    with writing(out), tempfile.TemporaryFile(dir=next(p for p in (out, *out.parents) if p.exists())):
+        return out
 
 
 def picture_uri(picture: NDArray[np.uint8], widest: int = 320) -> str:

@@ -1,7 +1,7 @@
 """A release annotated anew: its next version, with the annotator's labels in the place of those it had.
 
-Ground truth is no detector's to overwrite: such items are kept unless that is asked for. How the next version is made,
-`revision` says.
+Ground truth is no detector's to overwrite, and neither is what a person has corrected: such items are kept unless that
+is asked for. How the next version is made, `revision` says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .assembly import software_versions
 from .inputs import Chunk, row_item, source_input
 from .item_faces import Annotates, FrameFaces, Temporal, attributes_of, each_item, source_of
 from .release import Failed, Manifest
+from .reviews.values import corrected
 from .revision import Revision, Row, plan_revision, write_revision
 from .runners import Advance
 from .sources import ReleaseSource
@@ -36,7 +37,7 @@ class Relabelling:
 
     Attributes:
         revision: the shards that change.
-        with_truth: how many clips and stills keep their ground truth.
+        with_truth: how many clips and stills keep their ground truth, or what a person corrected.
     """
 
     revision: Revision
@@ -88,8 +89,8 @@ def plan_relabelling(
                 chosen[path] = ids
     if not chosen:
         raise UsageError(
-            f"all {with_truth} items of {root} have ground truth, which is kept; compare with it by --format coco or"
-            " --overlay, or put the annotator's in its place: --replace-ground-truth"
+            f"all {with_truth} items of {root} have ground truth or a person's corrections, which are kept; compare"
+            " with them by --format coco or --overlay, or put the annotator's in its place: --replace-ground-truth"
         )
     decides = [_FORMAT, annotator.source, {**(settings or {}), **vars(temporal)}, software_versions("onnxruntime")]
     # 16-bit rows keep their ground truth: a detector never saw them
@@ -104,7 +105,7 @@ def _to_annotate(
     truth = {
         item
         for item, made_by in zip(*(table[c].to_pylist() for c in table.column_names), strict=True)
-        if made_by == GROUND_TRUTH and not replace_ground_truth
+        if not replace_ground_truth and (made_by == GROUND_TRUTH or corrected(made_by))
     }
     return frozenset(chunk.item_ids) - truth, len(frozenset(chunk.item_ids) & truth)
 

@@ -118,6 +118,9 @@ def describe_validation(error: ValidationError) -> str:
     """The findings of a pydantic validation in one line: where, what is wrong, what was seen."""
     parts = []
     for item in error.errors(include_url=False):
+        if not item["loc"] and item["type"] == "value_error":  # several fields together; the message names them
+            parts.append(item["msg"].removeprefix("Value error, "))
+            continue
         where = ".".join(str(p) for p in item["loc"]) or "the whole"
         seen = repr(item["input"])
         parts.append(f"{where}: {item['msg']} (seen: {seen if len(seen) < 80 else seen[:77] + '...'})")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thermvision.annotations.errors import UsageError
+from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CONFIGS, SPLITS
 
 from .release import MANIFEST, read_release
@@ -55,9 +56,19 @@ class ReleaseSource:
 
     def contents(self, config: str, part: Any) -> list[tuple[str, int]]:
         names = ["clip_id", "num_frames"] if config == "video" else ["image_id"]
-        table = pq.read_table(self.root / part, columns=names)
+        # read_table would load pyarrow.dataset and pandas: 40 MB in every worker
+        table = pq.ParquetFile(self.root / part).read(columns=names)
         counts = table["num_frames"].to_pylist() if config == "video" else [1] * table.num_rows
         return list(zip(table[names[0]].to_pylist(), counts, strict=True))
+
+
+@contextmanager
+def reading_part(root: Path, part: Any) -> Iterator[None]:
+    """Turn what Parquet and the disk say of a broken or missing piece of ``root`` into a `DamagedInputError`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedInputError(f"{part} does not read ({error}); type: thermvision verify {root}") from error
 
 
 def no_source() -> UsageError:

@@ -129,9 +129,12 @@ def _read_frame(path: Path) -> pd.DataFrame:
         )
     try:
         csv = path.suffix == ".csv"
-        return pd.read_csv(path, dtype=str, keep_default_na=False) if csv else pd.read_parquet(path)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False) if csv else pd.read_parquet(path)
     except (ValueError, OSError) as error:  # parser errors of pandas and of Arrow are ValueErrors
         raise DamagedInputError(f"split table {path} does not read ({error}); make or fetch it again") from error
+    if csv and not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells of each row for its name
+        raise UsageError(f"split table {path} has rows with more cells than its header; allowed: as many, quoted")
+    return frame
 
 
 def write_split_table(table: SplitTable, path: Path) -> None:

@@ -52,6 +52,7 @@ def writing(path: Path) -> Iterator[None]:
             errno.EPERM: "permission denied; choose another --out",
             errno.ENOTDIR: "a part of its path is a file; choose another --out",
             errno.EEXIST: "a part of its path is a file; choose another --out",
+            errno.ENOENT: "its folder cannot be made; choose another --out",
         }
         if error.errno not in reasons:
             raise

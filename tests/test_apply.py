@@ -142,7 +142,7 @@ def test_people_who_disagree_stop_it(oval_release: Path, tmp_path: Path) -> None
     table = tmp_path / "d.jsonl"
     (first,) = said(oval_release, table, ("P_000000_S1", "reject"))
     said(oval_release, table, ("P_000000_S1", "accept"), who="Ben")
-    with pytest.raises(FindingsError, match=r"1 conflicts: Ana says reject .* Ben says accept .*--supersedes"):
+    with pytest.raises(FindingsError, match=r"1 conflict: Ana says reject .* Ben says accept .*--supersedes"):
         run(oval_release, table, tmp_path / "out")
     with pytest.raises(UsageError, match=r"no item .* changes"):
         run(oval_release, table, tmp_path / "out", last_wins=True)
@@ -236,7 +236,10 @@ def test_the_commands(
     assert plan["relabelled"] == {"P_000001_beard_0": ["beard"]}
     assert not (tmp_path / "out").exists()
     assert main(["apply", release, "--out", "out", "--quiet"]) == 0
-    assert "1 items go, 1 clips are cut, 1 items get other labels" in capsys.readouterr().out
+    assert (
+        "Items that go: 1; clips that are cut: 1; items that get other labels: 1; conflicts: 0"
+        in capsys.readouterr().out
+    )
     assert sound(tmp_path / "out")
     assert "# " in (tmp_path / "out/README.md").read_text()
     assert MIN_FRAMES == 10  # the default of --min-frames

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,11 +23,13 @@ from thermvision.curation.evaluation.evaluate import Report
 from thermvision.curation.evaluation.frames import KnownFace, KnownFrame
 from thermvision.curation.evaluation.measures import Measure, Options, Pair
 from thermvision.curation.evaluation.models import Models
+from thermvision.curation.pack import complete
 from thermvision.curation.protocols import identification, lists, robustness, tracking, verification
 from thermvision.curation.protocols.looking import mask_face, pixel_vector
 from thermvision.curation.release import read_release
 from thermvision.curation.store import sha256_bytes
 from thermvision.curation.verify import verify_release
+from thermvision.curation.video import encode_gray
 from thermvision_db import main
 
 QUICK = Options(bootstrap=Bootstrap(rounds=50))
@@ -75,6 +79,11 @@ def test_pairs_are_fair(people: int, recordings: int, frames: int, seed: int) ->
     assert (counts["size"] - counts["sum"] <= counts["sum"]).all()  # never more impostors than genuine pairs
     assert not table.duplicated(["first", "second"]).any()
     assert (counts["sum"] <= lists.MOST_PAIRS).all()
+    if people >= 8 and recordings > 1:  # four people a fold: two of a gender, whose pairs are the hard ones
+        gender = dict(zip(given["subject_id"], given["gender"], strict=True))
+        across = table[table["same"] == 0]
+        alike = across["first_subject"].map(gender) == across["second_subject"].map(gender)
+        assert alike.groupby([across["fold"], across["kind"]]).any().all()
 
 
 def test_too_few_people_make_no_pairs() -> None:
@@ -145,12 +154,52 @@ def test_boxes_alone_allow_some_lists(imported_release: Path) -> None:
     assert measures(report, "detection")["AP50"].count == 5  # four faces, and the second one in frame 2
 
 
+def test_lists_are_never_exchanged(oval_release: Path, tmp_path: Path) -> None:
+    first = benchmark.write_lists(oval_release, tmp_path, None)
+    assert benchmark.write_lists(oval_release, tmp_path, None) == first  # a stopped writing goes on
+    good = (tmp_path / "gender.csv").read_bytes()
+    for split, seed in (("test", 0), (None, 1)):
+        with pytest.raises(UsageError, match="holds other lists, which results may name"):
+            benchmark.write_lists(oval_release, tmp_path, split, seed)
+    (tmp_path / benchmark.INDEX).write_text("{")
+    with pytest.raises(UsageError, match="holds other lists"):
+        benchmark.write_lists(oval_release, tmp_path, "test")
+    assert (tmp_path / "gender.csv").read_bytes() == good
+    for wrong in (benchmark.write_lists, lambda root, file: benchmark.run(root, "gender", lists=file)):
+        with pytest.raises(UsageError, match=r"gender\.csv is a file; allowed: "):
+            wrong(oval_release, tmp_path / "gender.csv")
+
+
+def test_broken_releases_are_named(oval_release: Path, copied: Callable[[Path], Path]) -> None:
+    root = copied(oval_release)
+    shard = next(s for s in read_release(root).shards_of("video", "test"))
+    rows = pq.read_table(root / shard.path)
+    clips = rows.to_pylist()
+    clips[0]["video"]["bytes"] = b"no video"
+    pq.write_table(complete(pa.Table.from_pylist(clips, schema=rows.schema), rows.schema), root / shard.path)
+    for protocol in ("detection", "tracking"):
+        with pytest.raises(DamagedInputError, match="P_000001_S1: a video of 8 bytes does not decode"):
+            benchmark.run(root, protocol, models=oval_models(), options=QUICK)
+    short = rows.to_pylist()  # labels go on where the second clip's pixels end
+    short[1]["video"]["bytes"] = encode_gray(np.full((3, 96, 96), 90, np.uint8), 25)
+    pq.write_table(complete(pa.Table.from_pylist(short, schema=rows.schema), rows.schema), root / shard.path)
+    report = benchmark.run(root, "detection", models=oval_models(), options=QUICK)
+    (note,) = report.results["detection"].notes
+    assert note.startswith("detection: 6 of 22 listed frames have no picture and count as missed, such as P_000001_S2/")
+    assert measures(report, "detection")["recall, score 0.5"].value == pytest.approx((22 - 6 - 2) / 22)
+    (root / shard.path).unlink()
+    for protocol in ("detection", "tracking"):
+        with pytest.raises(DamagedInputError, match=r"does not read .* type: thermvision verify"):
+            benchmark.run(root, protocol, models=oval_models(), options=QUICK)
+
+
 def test_lists_ride_in_a_release(oval_release: Path, copied: Callable[[Path], Path], tmp_path: Path) -> None:
     root = copied(oval_release)
     benchmark.write_lists(root, root / "protocols", None)
     report = benchmark.run(root, "closed-set", models=oval_models(), options=QUICK)
     assert report.facts["lists_from"] == "protocols"
     assert report.facts["split"] == "all"  # the list's, not the default of the command
+    assert report.notes[0] == f"the lists are those of {root / 'protocols'}: split 'all', seed 0"
     known = verify_release(oval_release)
     assert verify_release(root) == known
     # a new card is no new release, another shard is
@@ -208,7 +257,8 @@ def test_all_protocols_run_where_the_lists_say(oval_release: Path) -> None:
     models = oval_models(gender="female", expression="neutral")
     report = benchmark.run(oval_release, "all", split=None, models=models, options=QUICK)
     assert set(report.results) == set(benchmark.PROTOCOLS) - {"verification", "open-set"}
-    assert any(note.startswith("verification is not run") for note in report.notes)
+    why = "verification is not run: it takes four people with two frames each, which split 'all' does not have"
+    assert why in report.notes
     assert measures(report, "detection")["AP50"].value == 1
     assert measures(report, "detection")["AP50"].count == 42
     assert measures(report, "landmarks")["NME, box"].value == pytest.approx(0, abs=0.02)
@@ -253,7 +303,7 @@ def test_a_result_does_not_depend_on_its_company(oval_release: Path) -> None:
 def test_runs_refuse_what_cannot_be(oval_release: Path, imported_release: Path) -> None:
     with pytest.raises(UsageError, match="--protocol is 'magic'; allowed: detection, landmarks"):
         benchmark.run(oval_release, "magic")
-    with pytest.raises(UsageError, match="allows no list for --protocol landmarks"):
+    with pytest.raises(UsageError, match="--protocol landmarks cannot be run: it takes 68 points, which split 'train'"):
         benchmark.run(imported_release, "landmarks", split="train", models=oval_models())
 
 
@@ -270,7 +320,14 @@ def test_the_commands(oval_release: Path, tmp_path: Path, capsys: pytest.Capture
     assert facts["tasks"]["detection"]["measures"][0]["name"] == "AP50"
     assert facts["split"] == "all"
     assert main(["evaluate", str(oval_release), "--protocol", "gender", "--predictions", "a.json"]) == 2
-    assert "leave one of them out" in capsys.readouterr().err
+    assert "--predictions and --protocol do not go together" in capsys.readouterr().err
+    for options, message in (
+        (["--protocol", "gender", "--limit", "3", "--boxes", "true"], "--boxes, --limit and --protocol"),
+        (["--protocol", "gender", "--plots", "x"], "--plots draws --protocol robustness, and --protocol is gender"),
+        (["--plots", "x"], "type: --protocol robustness"),
+    ):
+        assert main(["evaluate", str(oval_release), *options]) == 2
+        assert message in capsys.readouterr().err
 
 
 # scores
@@ -395,7 +452,20 @@ def test_robustness_is_drawn(tmp_path: Path) -> None:
     paths = robustness.plot({"yaw": whole, "sensor": whole}, tmp_path / "robustness")
     assert [p.suffix for p in paths] == [".svg", ".png"]
     assert "|yaw|" in paths[0].read_text()
-    assert robustness.plot({"yaw": {**whole, "bins": ["0–10"]}}, tmp_path / "none") == []
+    one = {**whole, **{score: {name: [v[0], None] for name, v in part.items()} for score in robustness.SCORES}}
+    assert robustness.plot({"yaw": one}, tmp_path / "none") == []  # one bin is no curve
+    unsaid = {name: [None, None] for name in part}
+    assert robustness.plot({"yaw": whole, "ambient": {**whole, "nme": unsaid}}, tmp_path / "gap")  # a row with a gap
+
+
+def test_alone_nobody_holds_a_constant_box() -> None:
+    box = np.array([10, 10, 40, 40], np.float32)
+    truth = KnownFace(box, subject="p")
+    pairs = [Pair(truth, KnownFace(box), KnownFrame(f"s{n}", (truth,), 64, 64, "p")) for n in range(12)]
+    rows = [(f"s{n}", "p", "0.0", "", "", "", "", "", "") for n in range(12)]
+    table = pd.DataFrame(rows, columns=list(benchmark.PROTOCOLS["robustness"].columns))
+    result = robustness.score(table, pairs, {"face": {}, "pixels": {}}, QUICK)
+    assert [(m.name, m.value, m.baseline) for m in result.measures] == [("recall", 1.0, None)]
 
 
 def test_a_masked_face_is_gone() -> None:

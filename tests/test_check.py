@@ -273,7 +273,7 @@ def test_the_command_on_an_import(capsys: pytest.CaptureFixture[str], imported_r
     out = tmp_path / "out"
     code, text, err = run(capsys, "check", imported_release, "--out", out, "--quiet")
     assert code == 1
-    assert "next: thermvision dedupe" in text
+    assert f"next: thermvision decide {imported_release} --from-findings {out}/findings.parquet" in text
     assert "box-missing" in text
     assert "findings in" in err
     assert "shards" not in err
@@ -298,6 +298,8 @@ def test_the_command_as_json_and_its_mistakes(capsys: pytest.CaptureFixture[str]
         (["--only", "nonsense"], "no group and no kind"),
         (["--threshold", "face-flat"], "CODE=VALUE"),
         (["--threshold", "face-flat=low"], "CODE=NUMBER"),
+        (["--threshold", "face-flat=nan"], "CODE=NUMBER"),
+        (["--threshold", "face-flat=inf"], "CODE=NUMBER"),
         (["--scores"], "add --out"),
     ):
         code, _, err = run(capsys, "check", oval_release, *options)

@@ -97,7 +97,10 @@ def test_gaps_are_filled_between_neighbours_and_the_source_says_so() -> None:
     assert row["annotation_source"] == f"published labels+smoothed(gap={LONGEST_GAP})"
 
 
-@pytest.mark.parametrize(("source", "first", "last"), [("ground_truth", 4, 6), ("x", 0, 3), ("x", 3, 10), ("x", 9, 12)])
+@pytest.mark.parametrize(
+    ("source", "first", "last"),
+    [("ground_truth", 4, 6), ("x; bbox by Ana", 4, 6), ("x", 0, 3), ("x", 3, 10), ("x", 9, 12)],
+)
 def test_truth_long_gaps_and_ends_stay_empty(source: str, first: int, last: int) -> None:
     row = clip(source)
     for k in range(first, last):
@@ -148,6 +151,25 @@ def test_what_cannot_be_fixed_is_refused(faulty: Path, tmp_path: Path) -> None:
         check_fixable(str(tmp_path), tmp_path / "out")
     with pytest.raises(UsageError, match="never edited"):
         check_fixable(str(faulty), faulty)
+    (tmp_path / "full").mkdir()
+    check_fixable(str(faulty), tmp_path / "full")
+    (tmp_path / "full/notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="full holds something else"):
+        check_fixable(str(faulty), tmp_path / "full")
+
+
+def test_what_was_found_is_told_though_no_version_can_be_made(
+    faulty: Path, tmp_path: Path, copied: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copied(faulty)
+    shard = next((root / "data/video").glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:1000])
+    command = ["check", str(root), "--only", "integrity", "--quiet", "--fix", str(tmp_path / "out")]
+    for more, tells in (([], "unreadable"), (["--json"], '"unreadable"')):
+        assert thermvision_db.main([*command, *more]) == 4
+        told = capsys.readouterr()
+        assert tells in told.out
+        assert "is damaged" in told.err
 
 
 def test_the_command_repairs_a_release(

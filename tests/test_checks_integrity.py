@@ -166,3 +166,13 @@ def test_only_labels_need_somebody_who_made_them() -> None:
     row = {"category": 2, "provenance": '{"raw_pixels_sha256": "0"}', "annotation_source": ""}
     assert [s.code for s in row_findings(row, "beard", {})] == ["source-missing"]
     assert list(row_findings(row, "beard", {}, labelled=False)) == []
+
+
+def test_rows_of_items_in_a_shard_that_cannot_be_read_are_no_findings_of_their_own(
+    wave_release: Path, copied: Callable[[Path], Path]
+) -> None:
+    root = copied(wave_release)
+    before = {code for _, code in codes_of(root)}
+    shard = next((root / "data/video").glob("train-*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:1000])
+    assert {code for _, code in codes_of(root)} - before == {"digest", "size", "unreadable"}

@@ -191,3 +191,10 @@ def test_a_face_beside_the_axis_may_look_turned_further_away_from_it_only() -> N
 
     assert apart(80, 25) < 0.6 < 1.2 < apart(80, -25)
     assert apart(0, 25) > 1.0
+
+
+@pytest.mark.parametrize(("labelled", "told"), [([0.0, 5.0, 0.0], True), ([40.0, 0.0, 0.0], False)])
+def test_openness_is_compared_where_labels_or_points_are_straight(labelled: list[float], told: bool) -> None:
+    row = still_row(40)  # the points are too far turned to say so
+    row |= {"head_pose": labelled, "eye_openness": 0.9}
+    assert ("eyes-off-landmarks" in findings(view(row))) is told

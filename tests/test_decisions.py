@@ -115,10 +115,10 @@ def test_other_files_are_no_tables(tmp_path: Path, text: str, message: str) -> N
         ({"action": "delete"}, "accept"),
         ({"frames": (3, 2)}, "run backwards"),
         ({"frames": (-1, 2)}, "greater than or equal to 0"),
-        ({"action": "relabel", "value": 1}, "relabel needs one"),
+        ({"action": "relabel", "value": 1}, "column is None and the action relabel; relabel has a column"),
         ({"action": "relabel", "column": "subject_id", "value": "F_01"}, "allowed: bbox"),
-        ({"column": "bbox"}, "column goes with relabel"),
-        ({"action": "tag"}, "needs its text"),
+        ({"column": "bbox"}, "column is 'bbox' and the action reject"),
+        ({"action": "tag"}, "value is None; allowed: the tag's text"),
         ({"value": 1}, "takes no value"),
         ({"who": ""}, "who"),
         ({"why": ""}, "why"),
@@ -131,6 +131,20 @@ def test_other_files_are_no_tables(tmp_path: Path, text: str, message: str) -> N
 def test_what_is_no_decision_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         say("P_1", **more)
+
+
+def test_only_what_is_there_is_taken_back(tmp_path: Path) -> None:
+    path, first = tmp_path / "said.jsonl", say("a")
+    with pytest.raises(UsageError, match=f"has no decision {first.decision_id} to take back; it has 0"):
+        append(path, [say("a", "accept", supersedes=first.decision_id)])
+    assert append(path, [first]) == append(path, [say("a", "accept", supersedes=first.decision_id)]) == 1
+    both = say("b"), say("b", "accept", supersedes=say("b").decision_id)
+    assert append(path, both) == 2
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a folder; allowed: a table of decisions, .*decisions\.jsonl"):
+        append(tmp_path, [say("a")])
 
 
 def test_the_last_decision_wins_frame_by_frame() -> None:
@@ -285,7 +299,7 @@ def test_findings_reject(oval_release: Path, tmp_path: Path) -> None:
         ("P_000000_S1:3-5", "reject", "blur: width 3 px; dark"),
         ("P_000001_S1", "reject", "blur"),
     ]
-    with pytest.raises(UsageError, match="has no glare, size of an item; it has: blur, dark, other, size"):
+    with pytest.raises(UsageError, match=r"has no glare, size of an item; it has: blur, dark, other$"):
         from_findings(path, source, ["size", "glare"], "check")
     pq.write_table(pa.table({"code": ["x"]}), path)
     with pytest.raises(DamagedInputError, match="lacks first, item_id, last"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,16 @@ def test_unreadable_items_are_findings(tmp_path: Path) -> None:
     assert found.facts["read"] == {"clips": 0, "stills": 2, "frames": 1, "faces": 1}
 
 
+@pytest.mark.parametrize("damage", [lambda shard: shard.unlink(), lambda shard: shard.write_bytes(b"PAR1 no more")])
+def test_a_shard_that_is_broken_or_gone_is_named(
+    oval_release: Path, copied: Callable[[Path], Path], damage: Callable[[Path], object]
+) -> None:
+    root = copied(oval_release)
+    damage(next((root / "data/video").glob("*")))
+    with pytest.raises(DamagedInputError, match=r"data/video/.*does not read .*type: thermvision verify"):
+        dedupe(str(root), models=FAKE)
+
+
 def test_labels_give_the_points_of_a_frame() -> None:
     asked: list[np.ndarray | None] = []
 
@@ -408,3 +419,63 @@ def test_the_command(
     assert thermvision_db.main(["dedupe", str(imported_release), "--quiet"]) == 0
     assert "next: thermvision stats" in capsys.readouterr().out
     assert thermvision_db.main(["dedupe", str(tmp_path / "nowhere")]) == 2
+
+
+def noisy(gray: np.ndarray, seed: int) -> np.ndarray:
+    """The picture with noise of eight gray levels."""
+    return ALTERED["noise"](gray, np.random.default_rng(seed))
+
+
+def stills_of(folder: Path, pictures: dict[str, np.ndarray]) -> str:
+    """A folder of PNG files."""
+    folder.mkdir()
+    for name, gray in pictures.items():
+        cv2.imwrite(str(folder / f"{name}.png"), gray)
+    return str(folder)
+
+
+def test_of_equal_pictures_each_is_told_once_and_as_equal(tmp_path: Path) -> None:
+    source = stills_of(tmp_path / "in", {"a": texture(1), "b": texture(1), "c": texture(1), "z": texture(2)})
+    found = [(p.code, p.one, p.other) for p in dedupe(source, models=FAKE).pairs]
+    assert found == [("exact-duplicate", "a.png", "b.png"), ("exact-duplicate", "a.png", "c.png")]
+    other = stills_of(tmp_path / "there", {"x": texture(1), "y": texture(1)})
+    crossed = [(p.code, p.one, p.other) for p in dedupe(source, against=other, models=FAKE).pairs]
+    pairs = [("a.png", "x.png"), ("a.png", "y.png"), ("b.png", "x.png"), ("c.png", "x.png")]
+    assert crossed == [("exact-duplicate", *pair) for pair in pairs]
+
+
+def test_copies_on_one_side_do_not_hide_those_on_the_other(tmp_path: Path) -> None:
+    here = stills_of(tmp_path / "here", {f"h{k}": noisy(texture(1), k) for k in range(10)})
+    there = stills_of(tmp_path / "there", {"t": texture(1), "u": texture(2)})
+    found = dedupe(here, against=there, models=FAKE)
+    assert {(p.one, p.other) for p in found.pairs} == {(f"h{k}.png", "t.png") for k in range(10)}
+
+
+def clips_of(*hashes: np.ndarray) -> Described:
+    """Clips of such hashes (T, 32)."""
+    starts = np.cumsum([0, *(len(h) for h in hashes)])
+    return Described(
+        items=[f"c{k}" for k in range(len(hashes))], is_video=np.ones(len(hashes), bool), starts=starts,
+        digests=np.arange(starts[-1], dtype=np.uint64), hashes=np.concatenate(hashes),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("border", [None, 20])
+def test_the_graph_proposes_the_clips_that_share_frames(border: int | None) -> None:
+    rng = np.random.default_rng(3)
+    clips = []
+    for _ in range(30):  # frames drift by two bits each, a few lie still
+        steps = np.zeros((60, 256), bool)
+        for step in steps[1:48]:
+            step[rng.integers(0, 256, 2)] = True
+        clips.append(np.packbits(np.logical_xor.accumulate(steps) ^ (rng.random(256) < 0.5), axis=1))
+
+    def again(hashes: np.ndarray) -> np.ndarray:
+        return hashes ^ np.packbits(rng.random((len(hashes), 256)) < 0.05, axis=1)
+
+    copies = [again(clips[3]), mirrored_hash(again(clips[7]))[9:45], again(clips[11])[30:]]
+    described = clips_of(*clips[:20], *copies, *clips[20:], clips[5])
+    exact, graph = (list(overlaps(described, SAME_FRAME_BITS, border, exact=e)) for e in (True, False))
+    assert graph == exact
+    assert [(o.one, o.other) for o in exact] == [(3, 20), (5, 33), (7, 21), (11, 22)]
+    assert [o.mirrored for o in exact] == [False, False, True, False]

@@ -16,6 +16,9 @@ from thermvision.curation.ingest import import_release
 from thermvision.curation.item_faces import Temporal
 from thermvision.curation.relabel import _annotate_rows, plan_relabelling, relabel
 from thermvision.curation.release import Manifest, read_release
+from thermvision.curation.reviews.apply import apply_decisions, plan_decisions
+from thermvision.curation.reviews.decisions import append, decision_of
+from thermvision.curation.sources import ReleaseSource
 from thermvision.curation.store import sha256_file
 from thermvision.curation.verify import verify_release
 from thermvision.curation.video import decode_gray
@@ -89,7 +92,7 @@ def test_a_stopped_run_goes_on_and_ends_alike(imported: Path, tmp_path: Path) ->
 
 
 def test_ground_truth_is_kept_unless_it_is_to_go(oval_release: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"all 14 items .* have ground truth.*--replace-ground-truth"):
+    with pytest.raises(UsageError, match=r"all 14 items .* have ground truth .*--replace-ground-truth"):
         run(oval_release, tmp_path / "a", BrightAnnotator())
     made = run(oval_release, tmp_path / "b", BrightAnnotator(), replace_ground_truth=True)
     assert verify_release(tmp_path / "b")[0].code == "digest"  # the fixture's recipe has no true digest
@@ -101,6 +104,23 @@ def test_ground_truth_is_kept_unless_it_is_to_go(oval_release: Path, tmp_path: P
     assert kept == {s.path: s.sha256 for s in read_release(oval_release).shards_of("radiometric")}
     still = rows_of(tmp_path / "b", "beard")[0]
     np.testing.assert_array_equal(still["landmarks"][0], still["bbox"][:2])
+
+
+def test_what_a_person_corrected_is_kept_unless_it_is_to_go(imported: Path, tmp_path: Path) -> None:
+    clip = rows_of(imported, "video")[0]["clip_id"]
+    said = decision_of(
+        ReleaseSource(imported), clip, "relabel", who="Ana", why="off", column="bbox", value=[1, 2, 9, 9]
+    )
+    append(tmp_path / "said.jsonl", [said])
+    apply_decisions(plan_decisions(imported, tmp_path / "said.jsonl"), tmp_path / "corrected", quiet=True)
+    for replace in (False, True):
+        out = tmp_path / f"out-{replace}"
+        plan = plan_relabelling(tmp_path / "corrected", BrightAnnotator(), Temporal(), replace_ground_truth=replace)
+        assert plan.with_truth == (not replace)
+        relabel(plan, out, BrightAnnotator(), Temporal(), quiet=True)
+        row = next(row for row in rows_of(out, "video") if row["clip_id"] == clip)
+        assert (row["bbox"][0] == [1, 2, 9, 9]) is not replace
+        assert row["annotation_source"] == ("bright@0" if replace else "yolo5face (published labels); bbox by Ana")
 
 
 def test_limit_leaves_the_others_as_they_were(imported: Path, tmp_path: Path) -> None:

@@ -204,6 +204,9 @@ def test_unreadable_tables_say_so(tmp_path: Path) -> None:
     path.write_text("item_id,split\na,\n")
     with pytest.raises(UsageError, match="has an empty cell"):
         read_split_table(path)
+    path.write_text("item_id,split\na,b,c,d\n")
+    with pytest.raises(UsageError, match="more cells than its header"):
+        read_split_table(path)
     path.write_text("item_id,split\na,b\na,c\n")
     with pytest.raises(UsageError, match="names a twice"):
         read_split_table(path)
@@ -244,6 +247,9 @@ def test_a_table_by_item_deals_streams(oval_release: Path) -> None:
         thermvision_db.load("video", oval_release, split_table=SplitTable("item_id", {"a": "b"}))
 
 
+_BEARD = ("--kind", "leave-attribute-out", "--attribute", "beard", "--value", "full")
+
+
 def test_the_command(oval_release: Path, imported_release: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "folds.csv"
     run = ["split", str(oval_release), "--out", str(out), "--k", "2", "--by", "me", "--reason", "trial"]
@@ -260,11 +266,22 @@ def test_the_command(oval_release: Path, imported_release: Path, tmp_path: Path,
     bad.write_text("subject_id,split\nP_000000,train\n")
     assert main(["split", str(oval_release), "--check", str(bad)]) == 1
     assert "[unnamed-subject]" in capsys.readouterr().out
+    # a table of another release gives a finding for each item, and does not fill the screen with them
+    bad.write_text("item_id,split\n" + "".join(f"x{n},train\n" for n in range(40)))
+    assert main(["split", str(oval_release), "--check", str(bad)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("the release has no such item") == 10
+    assert "... and 30 more [unknown-item]; --json lists all" in said
+    assert main(["split", str(oval_release), "--check", str(bad), "--json"]) == 1
+    assert len([f for f in json.loads(capsys.readouterr().out)["findings"] if f["code"] == "unknown-item"]) == 40
     usage = {
         ("--kind", "magic"): "--kind is 'magic'",
         ("--kind", "leave-attribute-out"): "--attribute glasses --value glasses",
         ("--kind", "protocol", "--protocol", "half"): "--protocol is 'half'",
         ("--k", "3"): "--k is 3; allowed: 2 to 2",
+        (*_BEARD, "--most", "-1"): "--most is -1; allowed: above 0 and at most 1",
+        (*_BEARD, "--most", "nan"): "--most is nan; allowed",
+        ("--check", "a.csv"): "--check makes no table, and --out is given",
     }
     for options, message in usage.items():
         assert main(["split", str(oval_release), *options, "--out", str(tmp_path / "x.csv")]) == 2

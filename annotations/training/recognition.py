@@ -7,7 +7,7 @@ number of epochs, so that nothing is chosen by looking at the test.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,45 @@ class GrayClassifier(nn.Module):
         return scores
 
 
+def require(training: Training, weights: Mapping[str, Path] | None = None) -> None:
+    """Say what is missing before anything is read.
+
+    Raises:
+        UsageError: the device is not there, or pretrained weights meet another width.
+        MissingDependencyError: `transformers` is not installed, or a folder has no weights.
+    """
+    _transformers()
+    try:
+        torch.zeros(1, device=training.device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"--device is {training.device!r} ({reason}); allowed here: a device of torch, or cpu"
+        ) from error
+    for folder in (weights or {}).values():
+        _check_weights(folder, training)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError(
+            'recognition networks need transformers; type: pip install -c constraints.txt -e ".[recognition]"'
+        ) from error
+    return transformers
+
+
+def _check_weights(folder: Path, training: Training) -> None:
+    if training.width != 1:
+        raise UsageError(f"--width is {training.width:g}; pretrained weights are of width 1")
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise MissingDependencyError(
+            f"{folder} holds no config.json with model.safetensors; fetch the model's folder from the Hub, such as"
+            " google/mobilenet_v2_1.0_224, google/efficientnet-b0 or microsoft/resnet-50"
+        )
+
+
 def make_network(name: str, classes: int, training: Training, weights: Path | None = None) -> GrayClassifier:
     """One of `NETWORKS` with ``classes`` outputs; its weights are random, or those of a folder but for the last layer.
 
@@ -96,13 +135,9 @@ def make_network(name: str, classes: int, training: Training, weights: Path | No
     """
     if name not in NETWORKS:
         raise UsageError(f"network {name!r} does not exist; allowed: {', '.join(NETWORKS)}")
-    try:
-        import transformers
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise MissingDependencyError(
-            'recognition networks need transformers; type: pip install -c constraints.txt -e ".[recognition]"'
-        ) from error
+    transformers = _transformers()
+    from safetensors import SafetensorError  # transformers brings it
+
     kinds: dict[str, Any] = {
         "mobilenetv2": transformers.MobileNetV2ForImageClassification,
         "efficientnet-b0": transformers.EfficientNetForImageClassification,
@@ -113,13 +148,7 @@ def make_network(name: str, classes: int, training: Training, weights: Path | No
     if weights is None:
         inner = kinds[name](_config(transformers, name, classes, training))
         return GrayClassifier(inner.apply(_start))
-    if training.width != 1:
-        raise UsageError(f"--width is {training.width:g}; pretrained weights are of width 1")
-    if not (weights / "config.json").is_file() or not list(weights.glob("*.safetensors")):
-        raise MissingDependencyError(
-            f"{weights} holds no config.json with model.safetensors; fetch the model's folder from the Hub, such as"
-            " google/mobilenet_v2_1.0_224, google/efficientnet-b0 or microsoft/resnet-50"
-        )
+    _check_weights(weights, training)
     try:
         config = transformers.AutoConfig.from_pretrained(weights, local_files_only=True)
         if config.model_type != kinds[name].config_class.model_type:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ class Options:
             )
 
     def quick(self) -> Options:
-        """A third of the frames and few of the labels: for a first look."""
-        return Options(
-            self.split, 4, self.people, min(self.most_people, 60), 60, 200, self.seed, self.workers
+        """At most four frames a clip, 60 people, 60 frames of labels and 200 rounds: for a first look."""
+        return replace(
+            self, frames=min(self.frames, 4), most_people=min(self.most_people, 60),
+            label_frames=min(self.label_frames, 60), rounds=min(self.rounds, 200),
         )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
             int, typer.Option(min=2, max=400, help="More identities than this: a draw of so many.")
         ] = 150,
         label_frames: Annotated[int, typer.Option(min=1, help="Frames that the shipped models are scored on.")] = 400,
-        quick: Annotated[bool, typer.Option("--quick", help="Four frames a clip, 60 people: a first look.")] = False,
+        quick: Annotated[bool, typer.Option("--quick", help="Few frames, people and draws: a first look.")] = False,
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap and of the draw of people.")] = 0,
         workers: Annotated[int, typer.Option(min=1, help="Processes that read frames.")] = 1,
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision audit release --out audit
         """
+        from ..pages import report_folder
         from .audit import Options, audit_release
         from .report import lines, summary, write_report
 
@@ -50,8 +51,9 @@ def register(app: typer.Typer) -> None:
         options = Options(
             None if split == "all" else split, frames, people, max_people, label_frames, rounds, seed, workers
         )  # fmt: skip
+        folder = None if out is None else report_folder(out)
         result = audit_release(release, options.quick() if quick else options, quiet)
-        written = write_report(result, out) if out is not None else []
+        written = write_report(result, folder) if folder else []
         if as_json:
             show_json(result.as_dict())
         else:

@@ -143,6 +143,8 @@ def _likeness(fine: Floats, centre: NDArray[np.float32], where: Mask) -> float:
     if left < 0 or top < 0 or left + width > WIDTH or top + height > HEIGHT or not allowed.any():
         return math.nan
     part = fine[top : top + height, left : left + width]
+    x, y, wide, high = cv2.boundingRect(allowed.astype(np.uint8))  # nowhere else is anything compared
+    allowed, fine = allowed[y : y + high, x : x + wide], fine[y : y + high + height - 1, x : x + wide + width - 1]
     power = cv2.boxFilter(fine * fine, cv2.CV_32F, EYE_WINDOW, normalize=False)[height // 2 :, width // 2 :]
     energy = float((part * part).sum()) + 1e-6
     best = -1.0

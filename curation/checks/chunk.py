@@ -27,6 +27,7 @@ from .views import Looking, Viewed, each_view
 
 FRAME_CHECKS = (pixels, anatomy, physics, labels)
 EVIDENCE_WIDTH = 384  # pixels
+TALLEST = 1.5  # heights over widths: a taller picture becomes narrower
 
 
 class Embeds(Protocol):
@@ -84,6 +85,7 @@ class _Part:
 
     def __init__(self, options: Options, work: Path, key: str) -> None:
         self.options, self.work, self.key = options, work, key
+        self._kinds = {code: options.kind(code) for code in options.codes}
         self.items = self.frames = 0
         self.scored: dict[str, tuple[int, float | None]] = {}
         self.findings: list[dict[str, Any]] = []
@@ -133,16 +135,16 @@ class _Part:
     def _wanted(self, module: Any) -> bool:
         return any(kind.code in self.options.codes for kind in module.KINDS)
 
-    def _counts(self, item: ItemView, one: Scored) -> bool:
-        """Take note of a score, and say whether it is a finding that is looked for."""
-        if one.code not in self.options.codes:
+    def _counts(self, item: ItemView, one: Scored, frame: int | None = None) -> bool:
+        """Take note of a score, of ``frame`` or as it says itself; whether it is a finding that is looked for."""
+        kind = self._kinds.get(one.code)
+        if kind is None:
             return False
-        kind = self.options.kind(one.code)
         number = number_of(one.score)
         seen, worst = self.scored.get(one.code, (0, None))
         self.scored[one.code] = seen + 1, worse(kind, worst, number)
         if self._scores is not None:
-            self._scores.add(item.item_id, one)
+            self._scores.add(item.item_id, one, one.first if frame is None else frame)
         return kind.is_finding(one.score)
 
     def _frame(
@@ -154,9 +156,9 @@ class _Part:
         runs: dict[str, list[_Run]],
         evidence: _Evidence,
     ) -> None:
-        one = replace(one, first=view.index, last=view.index)
-        if not self._counts(item, one):
+        if not self._counts(item, one, view.index):  # nearly all: a frame has about forty scores
             return
+        one = replace(one, first=view.index, last=view.index)
         some, kind = runs[one.code], KINDS[one.code]
         if some and view.index - some[-1].last <= every:
             run = some[-1]
@@ -269,7 +271,7 @@ def _frames_again(viewed: Viewed, indices: Collection[int]) -> Iterator[FrameVie
 
 
 def _evidence_jpeg(view: FrameView, group: Group) -> bytes:
-    """What a finding of a group is seen by, no wider than `EVIDENCE_WIDTH`: labels where it is about those.
+    """What a finding of a group is seen by, with the labels where it is about those: small, see `EVIDENCE_WIDTH`.
 
     Heat is looked at without lines over it, and near by.
     """
@@ -280,9 +282,9 @@ def _evidence_jpeg(view: FrameView, group: Group) -> bytes:
         image, moved = image[y : y + height, x : x + width], np.array([x, y], np.float32)
     else:
         moved = np.zeros(2, np.float32)
-    scale = EVIDENCE_WIDTH / max(image.shape[1], 1)
+    scale = EVIDENCE_WIDTH / max(image.shape[1], round(image.shape[0] / TALLEST), 1)
     if scale < 1 or moved.any():
-        size = EVIDENCE_WIDTH, max(1, round(image.shape[0] * scale))
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
     else:
         scale = 1.0
@@ -317,8 +319,8 @@ class _Scores:
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {"item_id": [], "code": [], "frame": [], "score": []}
 
-    def add(self, item_id: str, one: Scored) -> None:
-        for name, value in zip(self.columns, (item_id, one.code, one.first, float(one.score)), strict=True):
+    def add(self, item_id: str, one: Scored, frame: int | None) -> None:
+        for name, value in zip(self.columns, (item_id, one.code, frame, float(one.score)), strict=True):
             self.columns[name].append(value)
 
     def write(self, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from thermvision.annotations.errors import FindingsError, UsageError
 
-from ..console import show_json
+from ..console import counted, show_json
 
 
 def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
@@ -91,30 +92,37 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
 
                 report = look(out=out, each=tell)
             write_page(report, out, f"thermvision check {source}")
-        fixed = None
-        if fix is not None:
-            fixed = fix_release(Path(source), fix, repairable, workers=workers, quiet=quiet)
-            if fixed.version:
-                finish(fix)
-        if as_json:
-            show_json(report.as_dict() | ({} if fixed is None else {"fixed": fixed.as_dict(), "fix": str(fix)}))
-        else:
+        if not as_json:
             print_table(report)
-            if fixed is not None:
-                for line in fixed.lines():
-                    print(line)
             if out is not None:
                 print(f"look at {out / PAGE}")
-            print(f"next: {_next(source, out, fix, report.total)}")
+        fixed = None
+        try:  # whatever keeps a version from being made, what was found is told
+            if fix is not None:
+                fixed = fix_release(Path(source), fix, repairable, workers=workers, quiet=quiet)
+                if fixed.version:
+                    finish(fix)
+        finally:
+            if as_json:
+                show_json(report.as_dict() | ({} if fixed is None else {"fixed": fixed.as_dict(), "fix": str(fix)}))
+        if not as_json:
+            for line in fixed.lines() if fixed is not None else ():
+                print(line)
+            print(f"next: {_next(source, out, fix if fixed is not None and fixed.version else None, report.total)}")
         if report.total:
-            raise FindingsError(f"{report.total} findings in {source}")
+            raise FindingsError(f"{counted(report.total, 'finding')} in {source}")
 
 
-def _next(source: str, out: Path | None, fix: Path | None, total: int) -> str:
-    if fix is not None and fix.is_dir():
-        return f"thermvision check {fix}"
+def _next(source: str, out: Path | None, fixed: Path | None, total: int) -> str:
+    from ..inputs import is_release
+    from .report import PARQUET
+
+    if fixed is not None:
+        return f"thermvision check {fixed}"
     if total and out is None:
         return f"thermvision check {source} --out findings"
+    if total and out is not None and is_release(Path(source)):
+        return f"thermvision decide {source} --from-findings {out / PARQUET} --reject KIND --who NAME"
     return f"thermvision dedupe {source}"
 
 
@@ -128,9 +136,12 @@ def _threshold(text: str) -> tuple[str, float]:
             " --kinds"
         )
     try:
-        return code, float(value)
-    except ValueError as error:
-        raise UsageError(f"--threshold is {text!r}; allowed: CODE=NUMBER, such as {code}=0.5") from error
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"--threshold is {text!r}; allowed: CODE=NUMBER, such as {code}=0.5")
+    return code, number
 
 
 def _list_kinds(as_json: bool) -> None:

@@ -23,8 +23,10 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.schema import FRAME_COLUMNS, OUTSIDE, FrameAnnotation, clip_columns
 from thermvision.annotations.smoothing import temporal
 
+from ..console import counted
 from ..inputs import is_release
 from ..pack import MEDIA
+from ..reviews.values import corrected
 from ..revision import item_shards, next_version, revise
 from ..sources import ReleaseSource
 from ..store import canonical_json
@@ -84,8 +86,12 @@ def hide_outside(row: Row) -> bool:
 
 
 def fill_gaps(row: Row) -> bool:
-    """Fill up to `LONGEST_GAP` frames of a clip without a box between two that overlap; ground truth stays as it is."""
-    if "clip_id" not in row or row["bbox"] is None or str(row["annotation_source"]).startswith(GROUND_TRUTH):
+    """Fill up to `LONGEST_GAP` frames of a clip without a box between two that overlap.
+
+    Ground truth stays as it is, and so does what a person corrected: "no face" may be what was said there.
+    """
+    made_by = str(row.get("annotation_source"))
+    if "clip_id" not in row or row["bbox"] is None or made_by.startswith(GROUND_TRUTH) or corrected(made_by):
         return False
     seen = [_annotation(row, k) for k in range(len(row["bbox"]))]
     filled = temporal(seen, smooth=False, fill_gaps=LONGEST_GAP, fps=row["fps"] or 30.0, cutoff=(row["fps"] or 30) / 4)
@@ -193,7 +199,7 @@ class Fixed:
         """For people."""
         if not self.version:
             return ["nothing that was found can be repaired safely; no version was made"]
-        done = [f"  {count} items: {what}" for what, count in self.repairs.items()]
+        done = [f"  {counted(n, 'item')}: {what}" if n else f"  {what}" for what, n in self.repairs.items()]
         return [f"{self.out}: version {self.version}", *done, "all other findings stay; look at them"]
 
 
@@ -201,12 +207,14 @@ def check_fixable(source: str, out: Path) -> None:
     """Make sure before the work starts that ``out`` can become the next version of ``source``.
 
     Raises:
-        UsageError: the source is no release, or ``out`` is the release.
+        UsageError: the source is no release, or ``out`` is the release or holds something else.
     """
     if not is_release(Path(source)):
         raise UsageError(f"--fix makes the next version of a release, and {source} is none; import or build it first")
     if out.resolve() == Path(source).resolve():
         raise UsageError(f"--fix {out} is the release itself, which is never edited; choose a new folder")
+    if out.exists() and not (out.is_dir() and (is_release(out) or not any(out.iterdir()))):
+        raise UsageError(f"--fix {out} holds something else; allowed: a folder that is new, empty or was started so")
 
 
 def fix_release(root: Path, out: Path, found: Repairable, *, workers: int = 1, quiet: bool = False) -> Fixed:

@@ -25,12 +25,11 @@ from thermvision.annotations.schema import (
     GENDERS,
     SEQUENCES,
     SPLITS,
-    features,
 )
 
 from ..pack import MEDIA, Shard
 from ..release import MANIFEST, Manifest, read_release
-from ..verify import verify_release
+from ..verify import expected_schema, verify_release
 from .frame_table import COMPARED, Digest, frame_digests, item_digests
 from .kinds import ItemView, Kind, Scored
 
@@ -54,11 +53,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("item-twice", "integrity", "An item id occurs twice: joins and split tables go wrong."),
     Kind("subject-in-splits", "integrity", "A subject's rows are in more than one split: test results are worthless."),
     Kind("frames-missing", "integrity", "An item has no rows in the config frames, or not one for each frame.",
-         repair="makes the item's rows of `frames` anew"),
+         repair="makes the item's rows of frames anew"),
     Kind("frames-without-item", "integrity", "Rows of the config frames belong to no clip and no still.",
-         repair="makes the item's rows of `frames` anew"),
+         repair="makes the item's rows of frames anew"),
     Kind("frames-differ", "integrity", "Labels in the config frames are not those of the clip or still.",
-         repair="makes the item's rows of `frames` anew"),
+         repair="makes the item's rows of frames anew"),
     Kind("radiometric-differs", "integrity", "A radiometric row is of no item, another subject or missing frames."),
     Kind("empty-split", "integrity", "A config that has rows has none in a split that others have."),
     # of single rows
@@ -92,6 +91,7 @@ class _Seen:
     places: dict[str, tuple[str, str, int]] = field(default_factory=dict)  # item: split, subject, frames
     left: dict[str, Digest] = field(default_factory=dict)  # item: sums of its labels, less those of its frames so far
     splits: dict[str, set[str]] = field(default_factory=dict)  # subject: splits
+    whole: bool = True  # whether all shards were read; else rows of unknown items may be of one that was not
 
 
 def release_findings(root: Path, advance: Callable[[int], None] = lambda shards: None) -> Iterator[Located]:
@@ -146,7 +146,7 @@ def _manifest(release: Manifest) -> Iterator[Located]:
 
 def _rows(root: Path, release: Manifest, shard: Shard) -> pa.Table | None:
     """A shard without its media; None where it does not read or has other columns, which are findings of their own."""
-    expected = features(shard.config, release.subject_ids).arrow_schema
+    expected = expected_schema(shard.config, tuple(release.subject_ids))
     try:
         file = pq.ParquetFile(root / shard.path)
         there = file.schema_arrow
@@ -162,6 +162,7 @@ def _items(root: Path, release: Manifest, shard: Shard, seen: _Seen) -> Iterator
     table = _rows(root, release, shard)
     key = "clip_id" if shard.config == "video" else "image_id"
     if table is None:
+        seen.whole = False
         return
     genders = {i.subject_id: i.gender for i in release.identities}
     digests = item_digests(table, key)
@@ -292,7 +293,7 @@ def _frames(root: Path, release: Manifest, seen: _Seen) -> Iterator[Located]:
                 yield name, Scored("frames-differ", float(count), detail=detail)
             counts[name] = counts.get(name, 0) + count
             seen.left[name] -= digest
-    for name, count in sorted(strangers.items()):
+    for name, count in sorted(strangers.items()) if seen.whole else ():
         yield name, Scored("frames-without-item", float(count), detail=f"{count} rows of an item that is not there")
     for name, (_, _, frames) in seen.places.items():
         count = counts.get(name, 0)
@@ -312,10 +313,8 @@ def _radiometric(root: Path, release: Manifest, seen: _Seen) -> Iterator[Located
         for row in table.select(["item_id", "subject_id", "frame_index"]).to_pylist():
             name = str(row["item_id"])
             if name not in seen.places:
-                yield (
-                    name,
-                    Scored("radiometric-differs", 1.0, detail=f"{shard.path} has a row of it, no other config has"),
-                )
+                detail = f"{shard.path} has a row of it, no other config has"
+                yield from [(name, Scored("radiometric-differs", 1.0, detail=detail))] if seen.whole else ()
                 continue
             split, subject, frames = seen.places[name]
             if (split, subject) != (shard.split, row["subject_id"]):

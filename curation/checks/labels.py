@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from thermvision.annotations.boxes import iou_matrix
 
+from ..console import counted
 from . import points, timing
 from .kinds import FrameView, ItemView, Kind, Scored, by_code
 from .runs import facts, runs
@@ -204,7 +205,8 @@ def _gaps(boxes: Floats, none: Flags) -> Iterator[Scored]:
     for before, after in pairwise(known):
         if after - before > 1 and none[before + 1 : after].all():
             overlap = float(iou_matrix(boxes[before], boxes[after])[0, 0])
-            detail = f"no box in {after - before - 1} frames between boxes that overlap by {overlap:.2f}"
+            lacking = counted(int(after - before) - 1, "frame")
+            detail = f"no box in {lacking} between boxes that overlap by {overlap:.2f}"
             yield Scored("box-gap", overlap, int(before) + 1, int(after) - 1, detail)
 
 

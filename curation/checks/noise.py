@@ -138,8 +138,8 @@ def stripes(narrow: Gray, smooth: int, quantile: float) -> float:
     clipped = np.clip(rest, -_CLIP, _CLIP)
     parts = np.asarray(cv2.resize(clipped, (_SEGMENTS, height), interpolation=cv2.INTER_AREA), np.float32)
     parts = parts - parts.mean(0)
-    pairs = np.sort((parts.T @ parts)[_PAIRS]) / (height - 1)
-    common = float(pairs[int(quantile * len(pairs))])
+    pairs, rank = (parts.T @ parts)[_PAIRS] / (height - 1), int(quantile * len(_PAIRS[0]))
+    common = float(np.partition(pairs, rank)[rank])
     return float(np.sqrt(max(common, 0.0)))
 
 

@@ -22,6 +22,7 @@ Flags = NDArray[np.bool_]
 ALLOWED_POSE = (20.0, 29.0, 10.0)
 WIDEST_VIEW = 35.0  # degrees from the axis to the edge of the frame of the widest lens that is expected
 POSE_LIMITS = (110.0, 80.0, 100.0)  # degrees; a head beyond them shows no face
+SURELY_STRAIGHT = (12.0, 8.0)  # yaw, pitch by the labels within which they can be, whatever the points seem to say
 STRAIGHT = (25.0, 15.0)  # yaw, pitch within which lid and lip gaps can be read off the image
 # of an expression, what eye or mouth openness must at least or at most be; from `EXPRESSIONS` on clean phantom data
 EYES_AT_MOST, MOUTH_AT_LEAST = {"blink": 0.24}, {"open": 0.02}
@@ -331,6 +332,8 @@ def _openness(item: ItemView, fit: Fit | None, still: bool) -> Iterator[Scored]:
         seen = openness_of(np.asarray(item.landmarks, np.float64))
         with np.errstate(invalid="ignore"):
             straight = (np.abs(fit.pose[:, :2]) < STRAIGHT).all(1)
+            if item.pose is not None and len(item.pose) == frames:  # a fitted pitch is up to 26° off
+                straight |= (np.abs(item.pose[:, :2]) < SURELY_STRAIGHT).all(1)
         for code, told, shown in (("eyes-off-landmarks", eyes, seen[0]), ("mouth-off-landmarks", mouth, seen[1])):
             if told is None:
                 continue

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from ..console import counted
 from ..pages import picture_uri, render_page
 from ..store import atomic_path, atomic_write
 from .catalogue import KINDS, Found, severity
@@ -95,14 +96,15 @@ def print_table(report: Report) -> None:
         for code in report.codes():
             worst, (count, items) = report.worst[code][0], report.counts[code]
             table.add_row(
-                code, severity(KINDS[code]), str(count), str(items), number_text(worst.score),
+                code, severity(KINDS[code]), f"{count:,}", f"{items:,}", _score_text(worst),
                 number_text(worst.threshold), f"{place_text(worst)}: {worst.detail}" if worst.detail else
                 place_text(worst),
             )  # fmt: skip
         console.print(table)
-    said = f"{report.total} findings" if report.total else "no findings"
-    left_out = f"; {len(report.left_out)} files were left out" if report.left_out else ""
-    console.print(f"{report.source}: {report.items} items, {report.frames} frames, {said}{left_out}", highlight=False)
+    said = counted(report.total, "finding") if report.total else "no findings"
+    left_out = f"; {counted(len(report.left_out), 'file')} left out" if report.left_out else ""
+    looked_at = f"{counted(report.items, 'item')}, {counted(report.frames, 'frame')}"
+    console.print(f"{report.source}: {looked_at}, {said}{left_out}", highlight=False, markup=False)
 
 
 def place_text(found: Found) -> str:
@@ -128,6 +130,11 @@ def number_text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def _score_text(found: Found) -> str:
+    """The score of a kind that has a threshold; a fact has none that would say more than its words."""
+    return "" if found.threshold is None else number_text(found.score)
+
+
 def write_page(report: Report, out: Path, command: str) -> Path:
     """``report.html`` in ``out``, with the pictures that lie there inside; ``command`` is what was typed.
 
@@ -144,7 +151,8 @@ def write_page(report: Report, out: Path, command: str) -> Path:
                 "findings": count,
                 "in_items": items,
                 "scored": report.scored.get(code, (0, None))[0],
-                "worst": number_text(worst[0].score),
+                "scored_times": counted(report.scored.get(code, (0, None))[0], "score"),
+                "worst": _score_text(worst[0]),
                 "threshold": number_text(worst[0].threshold),
                 "examples": [_example(found, out) for found in worst],
             }
@@ -153,11 +161,11 @@ def write_page(report: Report, out: Path, command: str) -> Path:
     quiet = [kind for code, kind in KINDS.items() if code in report.scored and code not in report.counts]
     page = render_page(
         "check.html.j2",
-        title=f"{report.source}: {report.total:,} findings",
-        subtitle=f"{report.items:,} items, {report.frames:,} frames; {command}",
+        title=f"{report.source}: {counted(report.total, 'finding')}",
+        subtitle=f"{counted(report.items, 'item')}, {counted(report.frames, 'frame')}; {command}",
         kinds=kinds,
-        errors=errors,
-        warnings=report.total - errors,
+        errors=counted(errors, "error") if errors else "",
+        warnings=counted(report.total - errors, "warning") if report.total > errors else "",
         quiet=[
             {"kind": k, "scored": report.scored[k.code][0], "worst": number_text(report.scored[k.code][1]),
              "threshold": number_text(k.threshold)}
@@ -174,7 +182,7 @@ def _example(found: Found, out: Path) -> dict[str, Any]:
     picture = cv2.imread(str(out / found.picture), cv2.IMREAD_COLOR_RGB) if found.picture else None
     return {
         "place": place_text(found),
-        "score": number_text(found.score),
+        "score": _score_text(found),
         "detail": found.detail,
         "picture": None if picture is None else picture_uri(np.asarray(picture, np.uint8), 384),
     }

@@ -39,13 +39,15 @@ def register(app: typer.Typer) -> None:
         Example: thermvision dedupe release --seeds seeds/charlotte --out duplicates
         """
         from ..inputs import is_release
+        from ..pages import report_folder
         from .dedupe import dedupe as run
         from .report import terminal_table, write_report
 
+        folder = None if out is None else report_folder(out)
         report = run(
             source, against=against, seeds=seeds, threshold=threshold, limit=limit, workers=workers, quiet=quiet
         )
-        written = write_report(report, out) if out is not None else []
+        written = write_report(report, folder) if folder else []
         if as_json:
             show_json(report.as_dict())
         else:

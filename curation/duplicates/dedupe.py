@@ -135,9 +135,15 @@ class _Search:
     border: int | None
     found: list[Pair] = field(default_factory=list)
 
-    def apart(self, one: int, other: int) -> bool:
-        """Whether a pair of items is one that was asked for."""
-        return one != other if self.border is None else (one < self.border) != (other < self.border)
+    def sides(self, items: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which of ``items``, by place, are asked for and among which: one side in the other, or all in all.
+
+        Among all of two sides, copies on the same side would fill every answer.
+        """
+        everything = np.arange(len(items))
+        if self.border is None:
+            return everything, everything
+        return everything[items < self.border], everything[items >= self.border]
 
     def pair(self, code: Code, by: By, one: int, other: int, score: float, threshold: float, **more: Any) -> Pair:
         """A pair of two items."""
@@ -230,15 +236,17 @@ def still_pairs(search: _Search, least: float) -> None:
     d = search.described
     stills = np.flatnonzero(~d.is_video & (np.diff(d.starts) > 0))
     frames = d.starts[:-1][stills]
-    known = {(a, b) for a, b in _equal(stills, d.digests[frames]) if search.apart(a, b)}
+    known = set(_equal(search, stills, d.digests[frames]))
     for a, b in sorted(known):
         search.found.append(search.pair("exact-duplicate", "pixels", a, b, 1.0, 1.0, bits=0))
     hashes = np.ascontiguousarray(d.hashes[frames])
-    near = Neighbours(hashes)
+    asking, base = search.sides(stills)
+    near = Neighbours(np.ascontiguousarray(hashes[base]))
     by_hash: dict[tuple[int, int], tuple[int, bool]] = {}
-    for i, j, flipped in candidates(near, hashes, NEIGHBOURS, SAME_FRAME_BITS, mirrored_hash):
+    for row, column, flipped in candidates(near, hashes[asking], NEIGHBOURS, SAME_FRAME_BITS, mirrored_hash):
+        i, j = asking[row], base[column]
         a, b = sorted((int(stills[i]), int(stills[j])))
-        if a == b or not search.apart(a, b) or (a, b) in known:
+        if a == b or d.digests[d.starts[a]] == d.digests[d.starts[b]]:
             continue
         mine = mirrored_hash(hashes[i]) if flipped else hashes[i]
         bits = int(distances(mine, hashes[j]))
@@ -247,7 +255,7 @@ def still_pairs(search: _Search, least: float) -> None:
     for (a, b), (bits, flipped) in sorted(by_hash.items()):
         score, limit = 1 - bits / 256, 1 - SAME_FRAME_BITS / 256
         search.found.append(search.pair("near-duplicate", "hash", a, b, score, limit, bits=bits, mirrored=flipped))
-    _by_face(search, least, known | set(by_hash))
+    _by_face(search, least, set(by_hash))
 
 
 def _by_face(search: _Search, least: float, known: set[tuple[int, int]]) -> None:
@@ -256,10 +264,13 @@ def _by_face(search: _Search, least: float, known: set[tuple[int, int]]) -> None
     vectors = d.vectors[faces].astype(np.float32)
     asked: set[tuple[int, int, bool]] = set()
     best: dict[tuple[int, int], tuple[float, bool]] = {}
-    for i, j, flipped in candidates(Neighbours(vectors), vectors, NEIGHBOURS, LEAST_COSINE, mirrored_vectors):
-        first, second = sorted((int(faces[i]), int(faces[j])))
+    asking, base = search.sides(d.face_items[faces])
+    near = Neighbours(vectors[base])
+    for row, column, flipped in candidates(near, vectors[asking], NEIGHBOURS, LEAST_COSINE, mirrored_vectors):
+        first, second = sorted((int(faces[asking[row]]), int(faces[base[column]])))
         a, b = int(d.face_items[first]), int(d.face_items[second])
-        if a == b or (first, second, flipped) in asked or not search.apart(a, b) or (a, b) in known:
+        equal = d.digests[d.starts[a]] == d.digests[d.starts[b]]
+        if a == b or equal or (first, second, flipped) in asked or (a, b) in known:
             continue
         asked |= {(first, second, False), (first, second, True)}
         alike, mirrored = either_way(np.asarray(d.crops[first]), np.asarray(d.crops[second]))
@@ -270,16 +281,16 @@ def _by_face(search: _Search, least: float, known: set[tuple[int, int]]) -> None
         search.found.append(search.pair("near-duplicate", "face", a, b, alike, least, bits=bits, mirrored=mirrored))
 
 
-def _equal(items: NDArray[np.intp], digests: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Pairs of items of equal digests: each with the first of its like."""
+def _equal(search: _Search, items: NDArray[np.intp], digests: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Pairs of items of equal digests: each with the first of its like, or the first of its like on the other side."""
     order = np.argsort(digests, kind="stable")
-    first = -1
-    for place in range(1, len(order)):
-        if digests[order[place]] != digests[order[place - 1]]:
-            first = place
-            continue
-        first = place - 1 if first < 0 or digests[order[first]] != digests[order[place]] else first
-        yield int(items[order[first]]), int(items[order[place]])
+    for group in np.split(order, np.flatnonzero(np.diff(digests[order])) + 1):
+        asking, base = (items[group[side]].tolist() for side in search.sides(items[group]))
+        if search.border is None:
+            yield from ((asking[0], other) for other in asking[1:])
+        elif asking and base:
+            yield from ((asking[0], other) for other in base)
+            yield from ((one, base[0]) for one in asking[1:])
 
 
 def clip_pairs(search: _Search) -> None:

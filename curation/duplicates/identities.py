@@ -163,15 +163,16 @@ def _impostors(means: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
 
 
 def _pairs_above(found: People, threshold: float, between: frozenset[str] | None) -> list[tuple[int, int, float]]:
-    near = Neighbours(found.means)
-    k = min(len(found.subjects), _NEAREST + 1) if between is None else len(found.subjects)
-    indices, scores = near.query(found.means, k)
+    # with two sides one is asked for in the other, or the nearest of the same side would fill every answer
+    known = np.array([between is not None and s in between for s in found.subjects], bool)
+    everybody = np.arange(len(known))
+    asking, base = (everybody, everybody) if between is None else (everybody[known], everybody[~known])
+    indices, scores = Neighbours(found.means[base]).query(found.means[asking], min(len(base), _NEAREST + 1))
     pairs = {}
-    asking = np.repeat(np.arange(len(indices)), k).tolist()
-    for i, j, score in zip(asking, indices.ravel().tolist(), scores.ravel().tolist(), strict=True):
-        asked = between is None or (found.subjects[i] in between) != (found.subjects[j] in between)
-        if i != j >= 0 and score >= threshold and asked:
-            pairs[min(i, j), max(i, j)] = score
+    for row, column in zip(*np.nonzero((indices >= 0) & (scores >= threshold)), strict=True):
+        i, j = int(asking[row]), int(base[indices[row, column]])
+        if i != j:
+            pairs[min(i, j), max(i, j)] = float(scores[row, column])
     return sorted(((i, j, s) for (i, j), s in pairs.items()), key=lambda p: (-p[2], p[0], p[1]))
 
 

@@ -120,7 +120,7 @@ def page(report: Report) -> str:
 
 def told(pair: Pair) -> str:
     """A pair in words."""
-    parts = []
+    parts = ["equal pixels"] if pair.code == "exact-duplicate" else []
     if pair.code in ("duplicate-clip", "overlapping-clips") or (pair.code == "exact-duplicate" and pair.frames > 1):
         parts.append(f"{pair.frames} frames, from {pair.frame_one} and from {pair.frame_other}")
     if pair.by == "embedding":
@@ -133,7 +133,7 @@ def told(pair: Pair) -> str:
         parts.append("mirrored")
     if pair.crosses:
         parts.append(f"in {pair.split_one} and {pair.split_other}")
-    return "; ".join(parts) or "equal pixels"
+    return "; ".join(parts)
 
 
 Side = tuple[str, str, int]  # where, item or file, frame

@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         plots: Annotated[Path | None, typer.Option(help="Folder for the plots of --protocol robustness.")] = None,
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
-        seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap, and of lists that are made now.")] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
         out: Annotated[Path | None, typer.Option(help="Write the JSON with curves and tables to this file.")] = None,
@@ -86,13 +86,22 @@ def register(app: typer.Typer) -> None:
             bootstrap=Bootstrap(rounds, seed),
         )
         if protocol is not None or write_protocols is not None or lists is not None:
-            if predictions is not None:
-                raise UsageError("--predictions are scored without --protocol; leave one of them out")
+            idle = {
+                "--predictions": predictions, "--task": task != "all", "--images": images, "--format": format,
+                "--boxes": boxes != "found", "--score": score is not None, "--template": template != "frame",
+                "--frames": frames is not None, "--limit": limit,
+            }  # fmt: skip
+            if given := [name for name, value in idle.items() if value]:
+                raise UsageError(f"{', '.join(given)} and --protocol do not go together; leave one of them out")
+            if plots is not None and protocol not in ("robustness", "all"):
+                raise UsageError(f"--plots draws --protocol robustness, and --protocol is {protocol}; leave it out")
             _protocols(
                 truth, protocol, write_protocols, lists, None if split == "all" else split, plots, options,
                 (detector, landmarker, embedder), as_json, quiet, out,
             )  # fmt: skip
             return
+        if plots is not None:
+            raise UsageError("--plots draws --protocol robustness; type: --protocol robustness --plots FOLDER")
         if boxes not in ("found", "true"):
             raise UsageError(f"--boxes is {boxes!r}; allowed: found, true")
         report = run(
@@ -190,6 +199,8 @@ def _protocols(
     console.print(report.table())
     for note in [*facts["notes"], *(n for t in facts["tasks"].values() for n in t["notes"])]:
         console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    if plots is not None and not drawn:
+        print("note: there is no plot: nothing that is known of the frames has two bins of ten frames")
     for path in drawn:
         print(path)
     kept = f"results are in {out}" if out is not None else "add --out results.json to keep lists' digests and curves"

@@ -29,7 +29,7 @@ from .frames import (
     table_frames,
 )
 from .measures import FOLDS, Measure, Options, TaskResult, pair_faces
-from .models import Models, check_pictures, open_models, pictures, run_models
+from .models import Models, check_pictures, open_models, pictures, readable, run_models
 
 _Seen = TypeVar("_Seen")
 TASKS = tasks.TASKS
@@ -324,9 +324,10 @@ def evaluate(
     else:
         running = models or open_models(_needed(chosen), detector, landmarker, embedder, given.min_face)
         given = replace(given, score=running.score if score_threshold is None else score_threshold)
-        source = _pictures_of(truth)
-        seen_frames = with_progress(pictures(source, truth.frames), len(truth.frames), quiet)
-        found, looked_at = run_models(running, seen_frames, given, in_true_boxes)
+        with readable(truth.images or Path(truth.name)):
+            source = _pictures_of(truth)
+            seen_frames = with_progress(pictures(source, truth.frames), len(truth.frames), quiet)
+            found, looked_at = run_models(running, seen_frames, given, in_true_boxes)
         more, name = check_pictures(truth.frames, found, source.name), running.source
         truth = replace(truth, frames=tuple(_sized(f, found[f.key]) for f in truth.frames if f.key in found))
     notes += [*more, *(str(finding) for finding in findings)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from thermvision.annotations.errors import UsageError
+from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.faces import Detections, FaceDetector, FaceLandmarker, FaceShape
 
-from ..inputs import Input
+from ..inputs import Input, Item
 from .frames import KeyIndex, KnownFace, KnownFrame, key_of
 from .measures import Options
 from .tasks import five_of
@@ -86,6 +89,21 @@ def open_models(needed: Collection[str], detector: str, landmarker: str, embedde
     )
 
 
+@contextmanager
+def readable(root: Path) -> Iterator[None]:
+    """Within it a file that is gone or broken is an error that names the source.
+
+    Raises:
+        DamagedInputError: a file of ``root`` does not read.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedInputError(
+            f"a file of {root} does not read ({error}); of a release, type: thermvision verify {root}"
+        ) from error
+
+
 def pictures(source: Input, frames: Sequence[KnownFrame]) -> Iterator[tuple[KnownFrame, Gray]]:
     """The pixels of ``frames``, in the order of the source; a frame whose picture is not there does not come."""
     by_key = {frame.key: frame for frame in frames}
@@ -98,10 +116,17 @@ def pictures(source: Input, frames: Sequence[KnownFrame]) -> Iterator[tuple[Know
         for item in chunk.read():
             if item.is_video and key_of(item.item_id) not in clips and item.path.rpartition(".")[0] not in clips:
                 continue
-            for number, gray in enumerate(item.read()):
+            for number, gray in enumerate(_pixels(item)):
                 key = index.find(item.frame_path(number))
                 if key is not None:
                     yield by_key[key], gray
+
+
+def _pixels(item: Item) -> Iterator[Gray]:
+    try:
+        yield from item.read()
+    except DamagedInputError as error:
+        raise DamagedInputError(f"{item.item_id}: {error}") from error
 
 
 def run_models(

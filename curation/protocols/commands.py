@@ -18,10 +18,13 @@ from ..console import show_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from thermvision.annotations.findings import Finding
+
     from ..split_tables import SplitTable
 
 KINDS = ("kfold", "leave-attribute-out", "protocol")
 PROTOCOLS = ("closed-set", "open-set")
+_SHOWN_FINDINGS = 10  # of each kind
 _SHOWN = ("glasses", "mask", "headwear", "beard")
 
 
@@ -38,7 +41,9 @@ def register(app: typer.Typer) -> None:
         value: Annotated[str | None, typer.Option(help="leave-attribute-out: the value that is held out.")] = None,
         most: Annotated[float, typer.Option(help="leave-attribute-out: at most this part of all people tests.")] = 0.5,
         protocol: Annotated[str, typer.Option(help="protocol: closed-set or open-set.")] = "closed-set",
-        unknown: Annotated[float, typer.Option(help="open-set: part of the people in no gallery.")] = 1 / 3,
+        unknown: Annotated[
+            float, typer.Option(help="open-set: part of the people in no gallery.", show_default="1/3")
+        ] = 1 / 3,
         seed: Annotated[int, typer.Option(min=0, help="Seed of what is left to chance.")] = 0,
         check: Annotated[
             Path | None, typer.Option(help="Make nothing: check this table against the release. Exit code 1: findings.")
@@ -55,8 +60,9 @@ def register(app: typer.Typer) -> None:
         from ..split_tables import balance, check_split_table, read_split_table, signed, write_split_table
         from .items import read_items
 
-        if check is None and out is None:
-            raise UsageError("--out is missing; type: --out splits.csv, or --check TABLE to check one")
+        if (check is None) == (out is None):
+            seen = "--out is missing" if out is None else "--check makes no table, and --out is given"
+            raise UsageError(f"{seen}; type: --out splits.csv to make one, or --check TABLE to check one")
         items = read_items(release)
         if check is not None:
             table = read_split_table(check)
@@ -66,17 +72,16 @@ def register(app: typer.Typer) -> None:
             table = signed(replace(table, reasons=why), by)
         findings = check_split_table(table, items)
         figures = balance(table, items)
-        if out is not None and check is None:
+        if out is not None:
             write_split_table(table, out)
         if as_json:
             listed = [{"path": f.path, "code": f.code, "message": f.message} for f in findings]
             show_json({"by": table.by, "splits": figures, "excluded": _excluded(table), "findings": listed})
         else:
             _print(table, figures)
-            for finding in findings:
-                print(finding)
+            _print_findings(findings)
         if findings:
-            raise FindingsError(f"{len(findings)} findings in {check or out}; each is listed")
+            raise FindingsError(f"{len(findings)} findings in {check or out}")
         if not as_json:
             given = check if check is not None else out
             print(f'next: thermvision_db.load("frames", "{release}", split_table="{given}")')
@@ -105,6 +110,18 @@ def _excluded(table: SplitTable) -> int:
     from ..split_tables import EXCLUDED
 
     return sum(s == EXCLUDED for s in table.splits.values())
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    """The first of each kind, and how many more there are: another release's table gives one for every item."""
+    by_code: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_code.setdefault(finding.code, []).append(finding)
+    for code, alike in by_code.items():
+        for finding in alike[:_SHOWN_FINDINGS]:
+            print(finding)
+        if len(alike) > _SHOWN_FINDINGS:
+            print(f"... and {len(alike) - _SHOWN_FINDINGS} more [{code}]; --json lists all")
 
 
 def _print(table: SplitTable, figures: dict[str, dict[str, Any]]) -> None:

@@ -63,6 +63,7 @@ def register(app: typer.Typer) -> None:
         threads: Annotated[int, typer.Option(min=1, help="Of torch on the CPU.")] = 1,
         seed: Annotated[int, typer.Option(min=0, help="Of weights, order and deals.")] = 0,
         out: Annotated[Path | None, typer.Option(help="JSON file; a stopped run goes on with it.")] = None,
+        plots: Annotated[Path | None, typer.Option(help="Folder for the plot, comparison.svg and .png.")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     ) -> None:
@@ -70,6 +71,7 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision compare-training release --real faces --network resnet18 --epochs 5 --out table.json
         """
+        from .comparison_plot import plot
         from .synthetic_to_real import Comparison, _recognition, compare
 
         recognition = _recognition()
@@ -100,12 +102,14 @@ def register(app: typer.Typer) -> None:
             find=None if detector is None else _finder(detector),
             report=(lambda line: None) if quiet else _to_stderr,
         )  # fmt: skip
+        drawn = [] if plots is None else plot(table, plots / "comparison")
         if as_json:
             show_json(table.as_dict())
-        else:
-            _show(table)
-            given = " ".join(map(str, synthetic))
-            print(f"next: thermvision audit {given}  # what else tells these faces apart")
+            return
+        _show(table)
+        for path in drawn:
+            print(path)
+        print("next: " + ("add --out table.json to keep it" if out is None else f"the table is in {out}"))
 
 
 def _to_stderr(line: str) -> None:
@@ -126,11 +130,13 @@ def _face_of(annotator: Annotates, gray: NDArray[np.uint8]) -> NDArray[np.float3
 
 
 def _show(table: Table) -> None:
+    from .synthetic_to_real import DOMAINS
+
     printed = Printed(title="synthetic to real", title_justify="left")
-    for column in ("tested on", "network", "mix", "trained on", "tested on", "accuracy", "balanced", "constant"):
+    for column in ("tested on", "network", "mix", "trained on", "tested with", "accuracy", "balanced", "constant"):
         printed.add_column(column, justify="left" if column in ("tested on", "network", "mix") else "right")
     for cell in table.cells:
-        trained = " + ".join(f"{n} {d} ({cell.train_subjects[d]})" for d, n in cell.train_images.items())
+        trained = " + ".join(f"{n} {d} ({cell.train_subjects[d]})" for d in DOMAINS if (n := cell.train_images.get(d)))
         printed.add_row(
             cell.real, cell.network, cell.mix, trained, f"{cell.test_images} ({cell.test_subjects})",
             _percent(cell.accuracy, cell.accuracy_interval), _percent(cell.balanced_accuracy, cell.balanced_interval),

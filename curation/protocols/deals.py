@@ -127,8 +127,10 @@ def leave_attribute_out(
     * excluded is what shows it of people who are not tested, and everything of which it is not known.
 
     Raises:
-        UsageError: no item shows the value, or nobody is left to train on.
+        UsageError: no item shows the value, nobody is left to train on, or ``most`` is no part.
     """
+    if not 0 < most <= 1:
+        raise UsageError(f"--most is {most:g}; allowed: above 0 and at most 1")
     has, known = shows(items, attribute, value)
     people = people_of(items)
     carriers = people[people["subject_id"].isin(items["subject_id"][has])]
@@ -182,7 +184,9 @@ def unknown_people(items: pd.DataFrame, part: float = UNKNOWN, seed: int = 0) ->
     """The subjects that an open set does not know."""
     people = people_of(items)
     if not 0 < part < 1 or len(people) < 2:
-        raise UsageError(f"--unknown is {part} of {len(people)} people; allowed: between 0 and 1 of at least two")
+        raise UsageError(
+            f"--unknown is {part:g} of {len(people)} people; allowed: above 0 and below 1, of at least two"
+        )
     return _some_of(people, people, part, seed)
 
 

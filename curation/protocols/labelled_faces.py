@@ -24,6 +24,7 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.picture_file import SUFFIXES, read_picture
 from thermvision.annotations.schema import ATTRIBUTES, CATEGORIES, GENDERS, SPLITS
 
+from ..evaluation.models import readable
 from ..inputs import PixelReading, is_release, row_item
 from ..release import MANIFEST
 from ..sources import ReleaseSource
@@ -171,13 +172,15 @@ def read_faces(
         raise UsageError(f"label {label!r} does not exist; allowed: {', '.join(LABELS)}")
     gathered = _Gathered(path.name or str(path), label, side, find)
     if path.is_dir() and is_release(path):
-        _read_release(path, gathered, per_subject)
+        with readable(path):
+            _read_release(path, gathered, per_subject)
     elif path.is_dir():
         _read_files(_in_folders(path, label, subject_pattern, gathered.findings), gathered, per_subject)
     elif path.is_file() and path.suffix.lower() == ".csv":
         _read_files(_in_csv(path, label), gathered, per_subject)
     else:
-        raise UsageError(f"{path} does not exist; allowed: a release, a folder of classes, or a CSV of pictures")
+        seen = "is none of them" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {seen}; allowed: a release, a folder of classes, or a CSV of pictures")
     return gathered.faces()
 
 
@@ -287,9 +290,9 @@ def _in_folders(path: Path, label: str, pattern: str | None, findings: list[Find
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     strange = [p.name for p in folders if p.name.lower() not in allowed]
     if not folders or strange:
-        seen = ", ".join(strange[:5]) or "none"
-        raise UsageError(f"{path} has the folders {seen}; allowed: one a {label}: {', '.join(allowed)}")
-    person = _pattern(pattern)
+        seen = f"the folders {', '.join(strange[:5])}" if strange else "no folders"
+        raise UsageError(f"{path} has {seen}; allowed: one a {label}: {', '.join(allowed)}")
+    person = subject_regex(pattern)
     for folder in folders:
         for file in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
             name = file.relative_to(path).as_posix()
@@ -307,7 +310,12 @@ def _in_folders(path: Path, label: str, pattern: str | None, findings: list[Find
             yield _File(file, name, allowed.index(folder.name.lower()), subject)
 
 
-def _pattern(pattern: str | None) -> re.Pattern[str] | None:
+def subject_regex(pattern: str | None) -> re.Pattern[str] | None:
+    """The expression that finds the person in a file name.
+
+    Raises:
+        UsageError: it does not compile, or has not one group.
+    """
     try:
         person = re.compile(pattern) if pattern else None
     except re.error as error:
@@ -365,5 +373,6 @@ def digest_of(path: Path) -> str:
     if (path / MANIFEST).is_file():
         return sha256_file(path / MANIFEST)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    listed = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+    # by path, for a picture that moves to another class is another label
+    listed = [[str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
     return sha256_bytes(canonical_json(listed).encode())

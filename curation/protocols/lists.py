@@ -57,8 +57,11 @@ def gather(root: Path, manifest: Manifest, split: str | None) -> pd.DataFrame:
 
     pieces = [_pieces(table) for birth, table in frame_columns(root, manifest, _COLUMNS) if split in (None, birth)]
     if not pieces or not any(len(p) for p in pieces):
+        if not manifest.shards_of("frames"):
+            raise UsageError(f"{root} has no rows in `frames`, which lists are made of; build or import a release")
         there = ", ".join(sorted({s.split for s in manifest.shards_of("frames")})) or "none"
-        raise UsageError(f"{root} has no frames in split {split!r}; it offers: {there}; type: --split all")
+        what = "frames" if split is None else f"frames in split {split!r}"
+        raise UsageError(f"{root} has no {what}; it offers: {there}; type: --split all")
     return pd.concat(pieces, ignore_index=True)
 
 
@@ -164,9 +167,10 @@ def pair_list(picks: pd.DataFrame, seed: int) -> pd.DataFrame | None:
 
     frames = compared_frames(picks)
     people = sorted(frames["subject_id"].unique())
-    count = min(FOLDS, len(people) // 2)
-    if count < 2:
+    if len(people) < 4:
         return None
+    # four people a fold, so that its impostors can be of one gender, unless that leaves one fold
+    count = max(2, min(FOLDS, len(people) // 4))
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(1,)))
     gender = dict(zip(frames["subject_id"], frames["gender"], strict=True))
     # genders in turn, each in a drawn order, so that every fold has both where it can

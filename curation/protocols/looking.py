@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from thermvision.annotations.errors import DamagedInputError
 from ..evaluation.evaluate import with_progress
 from ..evaluation.frames import KnownFace, KnownFrame
 from ..evaluation.measures import Options, pair_faces
-from ..evaluation.models import Models, pictures, run_models
+from ..evaluation.models import Models, pictures, readable, run_models
 from ..evaluation.tasks import five_of
 from ..inputs import open_input
 
@@ -35,10 +35,13 @@ class Seen:
         found, looked_at: see `run_models`.
         vectors: condition to frame to unit vector of the main true face: "face", "masked", and with the trivial
             recogniser "pixels" and "masked pixels". A face that was not found has none.
+        missing: frames that are labelled and have no picture, as at the end of a clip that lost some: nothing is found
+            in them.
     """
 
     found: dict[str, KnownFrame] = field(default_factory=dict)
     looked_at: dict[str, KnownFrame] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     vectors: dict[str, dict[str, Vector]] = field(
         default_factory=lambda: {name: {} for name in ("face", "masked", "pixels", "masked pixels")}
     )
@@ -55,13 +58,30 @@ def look(
     """Run the models over frames, each as far as its ``needs`` go, so that a result never depends on its company.
 
     Raises:
-        DamagedInputError: a listed frame has no picture.
+        DamagedInputError: no listed frame has a picture, or a shard does not read.
     """
     seen = Seen()
     if not truth:
         return seen
-    frames = pictures(open_input(str(root)), list(truth.values()))
-    for frame, gray in with_progress(frames, len(truth), quiet):
+    with readable(root):
+        frames = pictures(open_input(str(root)), list(truth.values()))
+        _look_at(with_progress(frames, len(truth), quiet), seen, needs, models, options)
+    seen.missing = [key for key in truth if key not in seen.found]
+    if len(seen.missing) == len(truth):
+        raise DamagedInputError(f"no listed frame has a picture, not {seen.missing[0]}; type: thermvision check {root}")
+    for key in seen.missing:
+        seen.found[key] = seen.looked_at[key] = replace(truth[key], faces=())
+    return seen
+
+
+def _look_at(
+    frames: Iterable[tuple[KnownFrame, Gray]],
+    seen: Seen,
+    needs: Mapping[str, Set[str]],
+    models: Models,
+    options: Options,
+) -> None:
+    for frame, gray in frames:
         wanted = needs[frame.key]
         able = replace(
             models,
@@ -75,11 +95,6 @@ def look(
             _remember(seen, frame.key, gray, pair.found, pair.truth, models.embedder if "masked" in wanted else None)
         seen.found |= found
         seen.looked_at |= {key: _light(value) for key, value in looked_at.items()}
-    if missing := [key for key in truth if key not in seen.found]:
-        raise DamagedInputError(
-            f"{len(missing)} listed frames have no picture, such as {missing[0]}; type: thermvision verify {root}"
-        )
-    return seen
 
 
 def _light(frame: KnownFrame) -> KnownFrame:

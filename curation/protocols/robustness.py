@@ -105,7 +105,7 @@ def _values(rows: Sequence[Pair | None], people: Sequence[str]) -> tuple[dict[st
     shape = others((points - boxes[:, None, :2]) / boxes[:, None, 2:])
     placed = boxes_found[:, None, :2] + shape * boxes_found[:, None, 2:]
     held = others(boxes / sizes) * sizes
-    overlap = np.array([iou_matrix(a, b)[0, 0] if np.isfinite([a, b]).all() else 0.0
+    overlap = np.array([iou_matrix(a, b)[0, 0] if np.isfinite([a, b]).all() else np.nan
                         for a, b in zip(boxes, held, strict=True)])  # fmt: skip
     median = others(poses, _known_median)
 
@@ -116,7 +116,8 @@ def _values(rows: Sequence[Pair | None], people: Sequence[str]) -> tuple[dict[st
 
     ours = errors(points_found, poses_found)
     theirs = errors(placed, np.where(given[:, None], median, np.nan))
-    hit = np.where(np.isfinite(recall), (overlap >= IOU).astype(float), np.nan)
+    # without other people there is no constant box, and it has not missed either
+    hit = np.where(np.isfinite(recall) & np.isfinite(overlap), (overlap >= IOU).astype(float), np.nan)
     return {"recall": recall, **ours}, {"recall": hit, **theirs}
 
 
@@ -197,38 +198,66 @@ def _curve(
 def plot(curves: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw the curves of `score`, one row a score and one column a variable, as SVG and PNG; returns both.
 
-    Bands are 95 % intervals, dashed lines the trivial baselines.
+    Bands are 95 % intervals, dashed lines the trivial baselines. What has fewer than two bins with a value is no curve.
 
     Raises:
         OutputError: no room or no permission.
     """
     from ..plots import new_figure, plot_look, save_plot
 
-    variables = [v for v in LABELS if v in curves and len(curves[v]["bins"]) > 1]
+    variables = [v for v in LABELS if v in curves and len(_told(curves[v])) > 1]
     scores = [s for s in SCORES if any(v is not None for name in variables for v in curves[name][s]["value"])]
     if not variables or not scores:
         return []
     with plot_look():
-        figure, axes = new_figure(len(variables), len(scores), width=2.1, height=1.7)
+        figure, axes = new_figure(len(variables), len(scores), width=2.1, height=1.5)
         for place, axis in enumerate(axes):
             row, column = divmod(place, len(variables))
-            _draw(axis, curves[variables[column]], scores[row], COLOURS[row], variables[column] == "sensor")
+            name, last = variables[column], row == len(scores) - 1
+            _draw(axis, curves[name], scores[row], COLOURS[row], name == "sensor", last)
             if column == 0:
                 axis.set_ylabel(SCORES[scores[row]])
-            if row == len(scores) - 1:
-                axis.set_xlabel(LABELS[variables[column]])
+            if last:
+                axis.set_xlabel(LABELS[name])
         for row, name in enumerate(scores):
             in_row = axes[row * len(variables) : (row + 1) * len(variables)]
-            ends = [end for axis in in_row for end in axis.get_ylim()]
+            if name in _ERRORS:
+                for axis in in_row:
+                    _in_decades(axis)
+            ends = [end for axis in in_row if axis.lines for end in axis.get_ylim()]
             for axis in in_row:
                 axis.set_ylim((min(ends), max(ends)) if name in _ERRORS else (-0.03, 1.05))
+        figure.align_xlabels(axes)
+        figure.align_ylabels(axes)
+        title = "Mean and 95 % interval over people; gray: trivial baseline"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
         return save_plot(figure, path)
 
 
-def _draw(axis: Any, curve: Mapping[str, Any], name: str, colour: str, apart: bool) -> None:
-    """One curve; the bins of a variable without an order stand ``apart``."""
-    at = [n for n, v in enumerate(curve[name]["value"]) if v is not None]
-    places = range(len(at))
+def _told(curve: Mapping[str, Any]) -> list[int]:
+    """The bins of which any score says something."""
+    return [n for n in range(len(curve["bins"])) if any(curve[s]["value"][n] is not None for s in SCORES)]
+
+
+def _in_decades(axis: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw(axis: Any, curve: Mapping[str, Any], name: str, colour: str, apart: bool, named: bool) -> None:
+    """One curve; the bins of a variable without an order stand ``apart``; ``named`` under the lowest row."""
+    told = _told(curve)
+    axis.set_xticks(range(len(told)), [curve["bins"][n] if named else "" for n in told])
+    axis.tick_params(axis="x", rotation=90, labelsize=7)
+    axis.set_xlim(-0.4, len(told) - 0.6)
+    places = [k for k, n in enumerate(told) if curve[name]["value"][n] is not None]
+    at = [told[k] for k in places]
+    if not at:
+        return
     values = [curve[name]["value"][n] for n in at]
     ends = [curve[name]["interval"][n] or (v, v) for n, v in zip(at, values, strict=True)]
     held = [np.nan if (v := curve[name]["baseline"][n]) is None else v for n in at]
@@ -241,12 +270,3 @@ def _draw(axis: Any, curve: Mapping[str, Any], name: str, colour: str, apart: bo
         axis.plot(places, values, color=colour, marker="o", markersize=3)
         axis.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
         axis.plot(places, held, color=COLOURS[-1], linestyle="--", linewidth=1)
-    if name in _ERRORS:
-        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.set_xticks(places, [curve["bins"][n] for n in at], rotation=40, ha="right", fontsize=7)
-    axis.set_xlim(-0.4, len(at) - 0.6)

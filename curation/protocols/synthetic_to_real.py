@@ -21,9 +21,9 @@ from thermvision.annotations.class_metrics import accuracy, balanced_accuracy, c
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 
 from ..store import atomic_write, canonical_json, read_json, sha256_bytes
-from .labelled_faces import Faces, FindFace, digest_of, read_faces
+from .labelled_faces import Faces, FindFace, digest_of, read_faces, subject_regex
 
-MIXES = ("pure", "hybrid", "real")
+MIXES, DOMAINS = ("pure", "hybrid", "real"), ("synthetic", "real")
 TEST_SHARE = 0.5  # of the people of a source without splits
 _FEWEST_PEOPLE = 4  # of a real source: two to train and two to test, or there is nothing to say
 
@@ -64,7 +64,7 @@ class Cell:
         accuracy, balanced_accuracy: of the test crops, 0 to 1.
         accuracy_interval, balanced_interval: 95 % over test people; None with fewer than two.
         majority: accuracy of always giving the class that is most frequent in training.
-        train_images, train_subjects: by domain, "synthetic" and "real".
+        train_images, train_subjects: by domain, see `DOMAINS`.
         test_images, test_subjects: how many.
         confusion: true class by found class.
         parameters: of the network.
@@ -189,16 +189,18 @@ def compare(
         training: a `thermvision.annotations.training.recognition.Training`.
         weights: network to a folder with pretrained weights.
         find: looks for faces where a source has no boxes.
-        out: JSON file that grows with each cell; a stopped run goes on with those it lacks.
+        out: JSON file that grows with each cell; a stopped run goes on with those it lacks, and keeps all it has.
         report: is given lines of progress.
         bootstrap: of the intervals.
 
     Raises:
         UsageError: an option or source is not what it should be, or a picture is in training and in test.
-        MissingDependencyError: torch or transformers is not there.
+        MissingDependencyError: torch, transformers or pretrained weights are not there.
+        DamagedInputError, OutputError: a source or ``out`` does not read, or ``out`` cannot be written.
     """
-    _check(comparison)
+    _check(comparison, out)
     recognition = _recognition()
+    recognition.require(training, weights)
     settings = _settings(synthetic, real, comparison, training, weights or {})
     done = _done(out, settings)
     side = training.size + training.size // recognition.MARGIN
@@ -228,10 +230,12 @@ def compare(
         )
     classes, left_out = drawn.classes, {f.name: len(f.findings) for f in read.values()}
 
-    def table() -> Table:
-        cells = (done[k] for k in _order(comparison, dealt) if k in done)
-        return Table(classes, settings, tuple(cells), left_out)
+    def keep() -> None:
+        if out is not None:  # with the cells that other runs asked for
+            table = Table(classes, settings, tuple(done.values()), left_out)
+            atomic_write(out, canonical_json(table.as_dict()) + "\n")
 
+    keep()  # a file that cannot be written is known before training
     nets: dict[str, tuple[Any, float]] = {}
     for network in comparison.networks:
         nets.clear()  # the pure one of a network serves all real sources
@@ -256,21 +260,26 @@ def compare(
                     (network, mix, name), split.test, found, parts, recognition.count_parameters(net), seconds,
                     bootstrap or Bootstrap(),
                 )  # fmt: skip
-                if out is not None:
-                    atomic_write(out, canonical_json(table().as_dict()) + "\n")
-    return table()
+                keep()
+    return Table(classes, settings, tuple(done[k] for k in _order(comparison, dealt)), left_out)
 
 
-def _check(comparison: Comparison) -> None:
+def _check(comparison: Comparison, out: Path | None) -> None:
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out} is a folder; allowed: a JSON file, such as {out / 'table.json'}")
     for what, given, allowed in (("network", comparison.networks, None), ("mix", comparison.mixes, MIXES)):
         if not given or (allowed and set(given) - set(allowed)):
             raise UsageError(
                 f"{what} is {', '.join(given) or 'missing'}; allowed: {', '.join(allowed or ('one or more',))}"
             )
-    if not (0 < comparison.test_share < 1 and 0 < comparison.real_share <= 1 and comparison.per_subject > 0):
-        raise UsageError(
-            "--test-share is above 0 and below 1, --real-share above 0 and at most 1, --per-subject above 0"
-        )
+    for option, value, fits, bounds in (
+        ("--test-share", comparison.test_share, 0 < comparison.test_share < 1, "above 0 and below 1"),
+        ("--real-share", comparison.real_share, 0 < comparison.real_share <= 1, "above 0 and at most 1"),
+        ("--per-subject", comparison.per_subject, comparison.per_subject > 0, "above 0"),
+    ):
+        if not fits:
+            raise UsageError(f"{option} is {value:g}; allowed: {bounds}")
+    subject_regex(comparison.subject_pattern)
 
 
 def _recognition() -> Any:
@@ -287,11 +296,10 @@ def _settings(
     synthetic: Sequence[Path], real: Sequence[Path], comparison: Comparison, training: Any, weights: Mapping[str, Path]
 ) -> dict[str, Any]:
     # what is compared may grow between runs; what a cell depends on may not
-    chosen = {k: v for k, v in asdict(comparison).items() if k not in ("networks", "mixes")}
     return {
         "synthetic": [digest_of(p) for p in synthetic],
         "real": {name: digest_of(p) for name, p in _names(real).items()},
-        "comparison": chosen,
+        "comparison": {k: v for k, v in asdict(comparison).items() if k not in ("networks", "mixes")},
         "training": training.decides(),
         "weights": {name: digest_of(path) for name, path in sorted(weights.items())},
     }
@@ -302,11 +310,12 @@ def _done(out: Path | None, settings: Mapping[str, Any]) -> dict[tuple[str, str,
         return {}
     try:
         found = read_json(out)
-        if sha256_bytes(canonical_json(found["settings"]).encode()) != sha256_bytes(canonical_json(settings).encode()):
-            raise UsageError(f"{out} holds another comparison; choose another --out or delete it")
-        cells = [Cell.from_json(value) for value in found["cells"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedInputError(f"{out} is no table of this command ({error}); choose another --out") from error
+        same = canonical_json(found["settings"]) == canonical_json(settings)
+        cells = [Cell.from_json(value) for value in found["cells"]] if same else []
+    except (DamagedInputError, KeyError, TypeError, ValueError) as error:
+        raise DamagedInputError(f"{out} is no table of this command; choose another --out") from error
+    if not same:
+        raise UsageError(f"{out} holds another comparison; choose another --out or delete it")
     return {(c.network, c.mix, c.real): c for c in cells}
 
 

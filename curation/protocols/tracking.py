@@ -19,7 +19,7 @@ from thermvision.annotations.pipeline import main_face, usable
 
 from ..evaluation.evaluate import with_progress
 from ..evaluation.measures import Options, TaskResult, mean_measure
-from ..evaluation.models import Models
+from ..evaluation.models import Models, readable
 from ..inputs import Item, open_input
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def score(root: Path, table: pd.DataFrame, models: Models, options: Options, qui
     CVPR 2013). The baseline leaves that box where it is. Frames without a true face do not count.
     """
     result = TaskResult()
-    tracked = list(with_progress(_clips(root, table, models, options.score), len(table), quiet))
+    with readable(root):
+        tracked = list(with_progress(_clips(root, table, models, options.score), len(table), quiet))
     groups = [clip.subject for clip in tracked for _ in clip.overlap]
     overlap = np.concatenate([clip.overlap for clip in tracked])
     still = np.concatenate([clip.still for clip in tracked])
@@ -110,7 +111,10 @@ def _clips(root: Path, table: pd.DataFrame, models: Models, lowest: float) -> It
             continue
         for item in chunk.read():
             if item.item_id in wanted:
-                yield _track(item, wanted[item.item_id], models, lowest)
+                try:
+                    yield _track(item, wanted[item.item_id], models, lowest)
+                except DamagedInputError as error:
+                    raise DamagedInputError(f"{item.item_id}: {error}") from error
                 done.add(item.item_id)
     if missing := sorted(wanted.keys() - done):
         raise DamagedInputError(f"the list of tracking names {missing[0]}, which {root} does not hold; write it anew")

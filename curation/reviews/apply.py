@@ -20,6 +20,7 @@ from thermvision.annotations.errors import DamagedInputError, FindingsError, Usa
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.schema import FRAME_COLUMNS
 
+from ..console import counted
 from ..release import Manifest
 from ..revision import ITEM_CONFIGS, Row, item_shards, next_version, plan_revision, revise
 from ..sources import ReleaseSource
@@ -27,7 +28,7 @@ from ..store import sha256_bytes
 from ..video import GOP
 from .decisions import Decision, read_decisions, table_bytes
 from .resolving import Conflict, Verdict, longest_accepted, resolve
-from .values import OF_FRAMES, checked_value, within
+from .values import OF_FRAMES, checked_value, said_by, within
 
 FOLDER = "decisions"  # of a release: the decisions that made each version
 MIN_FRAMES = GOP  # a clip of less than one group of pictures is of no use as a clip
@@ -218,7 +219,7 @@ def plan_decisions(root: Path, table: Path, *, min_frames: int = MIN_FRAMES, car
         listed = "; ".join(map(str, wrong[:_LISTED])) + (
             f"; and {len(wrong) - _LISTED} more" if wrong[_LISTED:] else ""
         )
-        raise UsageError(f"{len(wrong)} decisions of {table} cannot be applied: {listed}")
+        raise UsageError(f"{counted(len(wrong), 'decision')} of {table} cannot be applied: {listed}")
     verdicts, conflicts = resolve(left, {i: k.frames for i, k in known.items()})
     plan = Applied(
         source, tuple(left), conflicts=tuple(conflicts), before=applied, gone=tuple(gone),
@@ -295,8 +296,8 @@ def apply_decisions(
     if plan.conflicts and not last_wins:
         listed = "; ".join(map(str, plan.conflicts[:_LISTED]))
         raise FindingsError(
-            f"{len(plan.conflicts)} conflicts: {listed}. Settle each by a decision that --supersedes the wrong one, or"
-            " take the later ones: --last-wins"
+            f"{counted(len(plan.conflicts), 'conflict')}: {listed}. Settle each by a decision that"
+            " --supersedes the wrong one, or take the later ones: --last-wins"
         )
     if not plan.items:
         raise UsageError(
@@ -336,10 +337,10 @@ def edit_row(
             row[label.column], changed = label.values, True
         if changed and label.column not in by.setdefault(label.who, []):
             by[label.who].append(label.column)
-    said = [f"{', '.join(columns)} by {who}" for who, columns in by.items() if columns]
-    row["annotation_source"] = (
-        "; ".join([row["annotation_source"] or "unknown", *said]) if said else row["annotation_source"]
-    )
+    before = row["annotation_source"] or "unknown"
+    said = [said_by(columns, who) for who, columns in by.items() if columns]
+    if new := [one for one in said if one not in before.split("; ")[1:]]:
+        row["annotation_source"] = "; ".join([before, *new])
     return row
 
 

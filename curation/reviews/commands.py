@@ -11,7 +11,7 @@ from rich.console import Console
 
 from thermvision.annotations.errors import UsageError
 
-from ..console import show_json
+from ..console import counted, show_json
 
 if TYPE_CHECKING:
     from .apply import Applied
@@ -113,7 +113,7 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
                 show_json(plan.as_dict())
             else:
                 _show_plan(plan)
-                print("next: the same command without --dry-run writes it")
+                print(f"next: {_after_dry_run(plan, last_wins)}")
             return
         manifest = apply_decisions(plan, out, last_wins=last_wins, workers=workers, quiet=quiet)
         if as_json:
@@ -122,6 +122,14 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
             _show_plan(plan)
         for line in finish(out):
             Console(stderr=as_json, soft_wrap=True, highlight=False).print(line, markup=False)
+
+
+def _after_dry_run(plan: Applied, last_wins: bool) -> str:
+    if plan.conflicts and not last_wins:
+        return "settle each conflict by a decision that --supersedes the wrong one, or add --last-wins"
+    if not plan.items:
+        return "nothing changes; decide on more items first: thermvision decide RELEASE ITEM reject"
+    return "the same command without --dry-run writes it"
 
 
 def _given(value: str | None, option: str) -> str:
@@ -139,7 +147,7 @@ def _show_made(made: list[Decision], new: int, release: Path, out: Path, as_json
     if len(made) > _SHOWN:
         print(f"and {len(made) - _SHOWN} more; --json lists all")
     known = f", {len(made) - new} were there" if new < len(made) else ""
-    print(f"{out}: {new} decisions appended{known}")
+    print(f"{out}: {counted(new, 'decision')} appended{known}")
     print(f"next: thermvision apply {release} --decisions {out} --out NEXT --dry-run")
 
 
@@ -160,7 +168,7 @@ def _show_plan(plan: Applied) -> None:
         print(f"and {len(lines) - _SHOWN} more; --json lists all")
     before = f", {plan.before} were applied before" if plan.before else ""
     print(
-        f"{plan.source.root} {plan.source.release.version}: {len(plan.decisions)} decisions{before};"
-        f" {len(plan.dropped)} items go, {len(plan.cuts)} clips are cut, {len(plan.labels)} items get other labels,"
-        f" {len(plan.conflicts)} conflicts"
+        f"{plan.source.root} {plan.source.release.version}: {counted(len(plan.decisions), 'decision')}{before}."
+        f" Items that go: {len(plan.dropped)}; clips that are cut: {len(plan.cuts)}; items that get other labels:"
+        f" {len(plan.labels)}; conflicts: {len(plan.conflicts)}"
     )

@@ -24,6 +24,7 @@ from ..sources import ReleaseSource
 from ..store import canonical_json, sha256_bytes, writing
 from .values import RELABELLED
 
+NAME = "decisions.jsonl"  # of a table, unless another is asked for
 ACTIONS = ("accept", "reject", "relabel", "tag")
 MAX_TABLE_BYTES = 2**30
 MAX_LINE = 2**20
@@ -75,11 +76,13 @@ class Decision(BaseModel):
         if self.frames is not None and self.frames[0] > self.frames[1]:
             raise ValueError(f"frames {self.frames[0]} to {self.frames[1]} run backwards")
         if (self.action == "relabel") != (self.column is not None):
-            raise ValueError("column goes with relabel, and relabel needs one")
+            raise ValueError(
+                f"column is {self.column!r} and the action {self.action}; relabel has a column, no other does"
+            )
         if self.column is not None and self.column not in RELABELLED:
             raise ValueError(f"column is {self.column!r}; allowed: {', '.join(RELABELLED)}")
         if self.action == "tag" and not (isinstance(self.value, str) and self.value):
-            raise ValueError("a tag needs its text as value")
+            raise ValueError(f"value is {self.value!r}; allowed: the tag's text")
         if self.action in ("accept", "reject") and self.value is not None:
             raise ValueError(f"{self.action} takes no value; put the reason into why")
         return self
@@ -151,9 +154,12 @@ def append(path: Path, decisions: Iterable[Decision]) -> int:
     """Add decisions to the table at ``path`` (made when missing) and return how many were new; safe beside others.
 
     Raises:
-        UsageError: ``path`` holds something else.
+        UsageError: ``path`` holds something else, or a decision takes one back that is not there.
         OutputError: no room or no permission.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; allowed: a table of decisions, new or there, such as {path / NAME}")
+    decisions = list(decisions)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -165,6 +171,11 @@ def append(path: Path, decisions: Iterable[Decision]) -> int:
             except DamagedInputError as error:
                 raise UsageError(f"{error}; nothing was added") from error
             seen = {d.decision_id for d in known}
+            there = seen | {d.decision_id for d in decisions}
+            if unknown := sorted({d.supersedes for d in decisions if d.supersedes is not None} - there):
+                raise UsageError(
+                    f"{path} has no decision {', '.join(unknown)} to take back; it has {len(seen)}; nothing was added"
+                )
             new = list({d.decision_id: d for d in decisions if d.decision_id not in seen}.values())
             if new:
                 # what a killed writer left keeps a line of its own, which readers pass over

@@ -140,8 +140,8 @@ def from_findings(
     """
     found = [row for row in _findings(path) if row["code"] in codes and row["item_id"]]
     if missing := sorted(set(codes) - {row["code"] for row in found}):
-        seen = sorted({row["code"] for row in _findings(path)})
-        raise UsageError(f"{path} has no {', '.join(missing)} of an item; it has: {', '.join(seen) or 'no finding'}")
+        seen = sorted({row["code"] for row in _findings(path) if row["item_id"]})
+        raise UsageError(f"{path} has no {', '.join(missing)} of an item; it has: {', '.join(seen) or 'none of any'}")
     # the same frames twice need one decision
     said: dict[tuple[str, Any], list[dict[str, Any]]] = {}
     for row in found:

@@ -27,6 +27,25 @@ _WHOLE = ("landmark_state", "face_count")
 _OPENNESS = (0, 10)
 
 
+def said_by(columns: Sequence[str], who: str) -> str:
+    """How ``annotation_source`` tells that a person set columns.
+
+    >>> said_by(["bbox", "glasses"], "Ana")
+    'bbox, glasses by Ana'
+    """
+    return f"{', '.join(columns)} by {who}"
+
+
+def corrected(annotation_source: str | None) -> bool:
+    """Whether a person has set labels of an item, as `said_by` tells it after what made the others.
+
+    >>> corrected("ground_truth; bbox by Ana"), corrected("found by a detector; version 2"), corrected(None)
+    (True, False, False)
+    """
+    said = (part.partition(" by ") for part in (annotation_source or "").split("; ")[1:])
+    return any(who and columns.split(", ")[0] in RELABELLED for columns, _, who in said)
+
+
 def checked_value(column: str, value: Any, frames: int) -> Any:
     """The plain value that rows get: class indices for names, and for a column of frames a list with one a frame.
 

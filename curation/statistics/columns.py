@@ -26,7 +26,9 @@ def batches(path: Path, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa
             known = set(file.schema_arrow.names)
             yield from file.iter_batches(batch_size=rows, columns=[c for c in columns if c in known])
     except (pa.ArrowException, OSError) as error:
-        raise DamagedInputError(f"{path} does not read as Parquet ({error}); run: thermvision verify") from error
+        raise DamagedInputError(
+            f"{path} does not read as Parquet ({error}); run: thermvision verify, with the release's folder"
+        ) from error
 
 
 def integers(batch: pa.RecordBatch, name: str) -> NDArray[np.int64]:

@@ -31,12 +31,14 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision stats release --out statistics
         """
+        from ..pages import report_folder
         from .collect import statistics
         from .report import terminal_tables, write_report
 
+        folder = None if out is None else report_folder(out)
         seen = statistics(release, sample=sample, quiet=quiet)
         facts = seen.facts()
-        written = write_report(seen, out) if out is not None else []
+        written = write_report(seen, folder) if folder else []
         if as_json:
             show_json(facts)
         else:

@@ -104,7 +104,9 @@ def _rows(path: Path, wanted: list[int], config: str) -> Iterator[dict[str, Any]
                 if number > wanted[-1]:
                     return
     except (pq.lib.ArrowException, OSError) as error:
-        raise DamagedInputError(f"{path} does not read as Parquet ({error}); run: thermvision verify") from error
+        raise DamagedInputError(
+            f"{path} does not read as Parquet ({error}); run: thermvision verify, with the release's folder"
+        ) from error
 
 
 def _add_row(seen: Pixels, config: str, row: dict[str, Any], split: int) -> None:

@@ -26,7 +26,7 @@ def terminal_tables(facts: dict[str, Any]) -> Iterator[Table]:
     groups = {**facts["by_split"], **facts["by_gender"], "all": facts}
     for name, group in groups.items():
         counts.add_row(
-            name, *(f"{group[k]:,}" for k in ("subjects", "clips", "stills", "frames")), f"{group['hours']:.2f}"
+            name, *(f"{group[k]:,}" for k in ("subjects", "clips", "stills", "frames")), f"{group['hours']:.3g}"
         )
     yield counts
     measures = Table(title="measures", title_justify="left")
@@ -67,7 +67,7 @@ def page(facts: dict[str, Any], plots: list[dict[str, str]]) -> str:
     """The page of the facts and plots."""
     people, hours = facts["subjects"], facts["hours"]
     subtitle = (
-        f"{people:,} subjects, {facts['clips']:,} clips ({hours:.2f} hours), {facts['stills']:,} stills,"
+        f"{people:,} subjects, {facts['clips']:,} clips ({hours:.3g} hours), {facts['stills']:,} stills,"
         f" {facts['frames']:,} frames, {human_bytes(facts['bytes'])}"
     )
     groups = {**facts["by_split"], **facts["by_gender"]}

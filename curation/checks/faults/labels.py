@@ -195,6 +195,12 @@ def _turned(row: Mapping[str, Any]) -> bool:
     return bool((_yaw(row) > 25).mean() > 0.1)
 
 
+def _oblong(row: Mapping[str, Any]) -> bool:
+    """Whether the box is so far from a square that swapped sides can be told."""
+    boxes = values_of(row, "bbox")
+    return bool(np.nanmedian(boxes[:, 3] / boxes[:, 2]) > 1.25)
+
+
 def _straight(row: Mapping[str, Any]) -> bool:
     pose = np.abs(values_of(row, "head_pose"))
     return bool(((pose[:, 0] < 12) & (pose[:, 1] < 8)).any())
@@ -243,7 +249,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("box-blown-up", ("box-huge",), "The box was scaled to another resolution.",
           on_row=_on_boxes(lambda b, row, rng: b * max(1.2 * row["height"] / b[:, 3].min(), 2))),
     Fault("box-sides-swapped", ("box-shape", "box-off-landmarks"), "Width and height of the box are swapped.",
-          on_row=_on_boxes(lambda b, row, rng: b[:, [0, 1, 3, 2]])),
+          on_row=_on_boxes(lambda b, row, rng: b[:, [0, 1, 3, 2]]), needs=_oblong),
     Fault("box-as-corners", ("box-outside", "box-huge", "box-off-landmarks"),
           "The box holds two corners where width and height belong.",
           on_row=_on_boxes(lambda b, row, rng: np.column_stack([b[:, :2], b[:, :2] + b[:, 2:]]))),
