@@ -26,7 +26,7 @@ MOTION_BLUR = Kind(
     "motion-blur",
     "image",
     "The head moved while the detector answered: edges across the movement are wide and those along it are sharp.",
-    2.6,
+    2.73,
     "width of the edges in the two worst directions beyond that in the best, per cent of the head",
 )
 BLOCKS = Kind(
