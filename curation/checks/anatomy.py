@@ -248,7 +248,7 @@ _MEASURES: tuple[Measure, ...] = (
         _kind(
             "eye-doubled",
             meaning="An eye is there once more, where none belongs.",
-            threshold=0.925,
+            threshold=0.934,
             unit="likeness",
         ),
         _second_eye,
@@ -258,7 +258,7 @@ _MEASURES: tuple[Measure, ...] = (
         _kind(
             "face-mirrored",
             meaning="A turned face is its own mirror image: one half was made from the other.",
-            threshold=0.60,
+            threshold=0.50,
             unit="correlation",
         ),
         _mirror,
