@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from thermvision.annotations.errors import DamagedInputError, RemoteError, UsageError
+from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.picture_file import SUFFIXES, picture_from_bytes, read_picture
 from thermvision.annotations.schema import CATEGORIES
@@ -188,6 +188,8 @@ def open_input(
     """
     how = reading or PixelReading()
     if column is not None:
+        from .dataset_column import dataset_input  # which reads by what is here
+
         return dataset_input(source, column, config, split, limit, how)
     path = Path(source)
     if not path.exists():
@@ -248,10 +250,11 @@ def files_input(path: Path, limit: int | None, reading: PixelReading) -> Input:
 
 def _file_items(files: Sequence[tuple[str, Path]], is_video: bool, reading: PixelReading) -> Iterator[Item]:
     for name, file in files:
-        yield _item_of(name, name, file, is_video, reading)
+        yield item_of(name, name, file, is_video, reading)
 
 
-def _item_of(item_id: str, path: str, data: bytes | Path, is_video: bool, reading: PixelReading) -> Item:
+def item_of(item_id: str, path: str, data: bytes | Path, is_video: bool, reading: PixelReading) -> Item:
+    """An image or a video of ``data``, which is its path or its bytes; ``path`` is how label files name it."""
     seen = Seen()
     if is_video:
         read: Callable[[], Iterable[Gray]] = partial(_video, data, reading, seen)
@@ -334,69 +337,6 @@ def _as_gray(pixels: NDArray[Any]) -> Gray:
     if pixels.dtype != np.uint8:
         raise DamagedInputError(f"a frame is {pixels.dtype}; allowed in a release: 8-bit gray")
     return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels[..., :3], cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-def dataset_input(
-    source: str, column: str, config: str | None, split: str | None, limit: int | None, reading: PixelReading
-) -> Input:
-    """Rows of an image or video column of anything that `datasets` loads; items are named ``<split>/<row>``."""
-    data = _load_dataset(source, config, split)
-    chunks = []
-    for name, rows in data.items():
-        if column not in rows.column_names:
-            raise UsageError(f"{source} has no column {column!r}; it has: {', '.join(rows.column_names)}")
-        is_video, opened = _undecoded(rows, column)
-        size = 1 if is_video else IMAGES_A_CHUNK
-        count = min(len(rows), limit) if limit is not None else len(rows)
-        for start in range(0, count, size):
-            numbers = range(start, min(start + size, count))
-            ids = tuple(f"{name}/{n:06d}" for n in numbers)
-            read = partial(_column_items, opened, column, numbers, ids, is_video, reading)
-            content = [vars(reading), rows._fingerprint, column, name, start]
-            chunks.append(Chunk(f"{name}-{start:07d}", content, ids, len(ids), read))
-    if not chunks:
-        raise UsageError(f"{source} has no rows; nothing was read")
-    return Input(source, tuple(chunks))
-
-
-def _load_dataset(source: str, config: str | None, split: str | None) -> dict[str, Any]:
-    from datasets import load_dataset
-    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
-
-    try:
-        if split is not None:
-            return {split: load_dataset(source, config, split=split)}
-        return dict(load_dataset(source, config))
-    except (DatasetNotFoundError, DataFilesNotFoundError, FileNotFoundError) as error:
-        raise UsageError(f"{source} cannot be loaded by `datasets` ({_first_line(error)}); check its name") from error
-    except ValueError as error:  # an unknown config or split; `datasets` lists the allowed ones
-        raise UsageError(f"{source}: {_first_line(error)}; choose with --config and --split") from error
-    except ConnectionError as error:
-        raise RemoteError(f"the Hub cannot be reached for {source} ({_first_line(error)}); try again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _undecoded(rows: Any, column: str) -> tuple[bool, Any]:
-    """Whether a column holds videos, and the rows with that column as ``{bytes, path}``."""
-    from datasets import Image, Video
-
-    kind, only = rows.features[column], rows.select_columns([column])
-    if isinstance(kind, (Image, Video)):
-        return isinstance(kind, Video), only.cast_column(column, type(kind)(decode=False))
-    raise UsageError(f"column {column!r} is {kind}; allowed: a column of Image() or Video()")
-
-
-def _column_items(
-    rows: Any, column: str, numbers: Sequence[int], ids: Sequence[str], is_video: bool, reading: PixelReading
-) -> Iterator[Item]:
-    for item_id, number in zip(ids, numbers, strict=True):
-        value = rows[number][column]
-        data: bytes | Path = value["bytes"] if value["bytes"] is not None else Path(value["path"])
-        suffix = Path(value["path"] or "").suffix or (".mp4" if is_video else ".png")
-        yield _item_of(item_id, f"{item_id}{suffix}", data, is_video, reading)
 
 
 def _picture(data: bytes | Path, name: str) -> NDArray[Any]:
