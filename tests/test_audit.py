@@ -9,6 +9,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ZEROS, clip_row, face_annotation, finish_release, frame_rows, oval_face
 
@@ -17,6 +19,7 @@ pytest.importorskip("sklearn")
 from thermvision.annotations import schema
 from thermvision.annotations.errors import UsageError
 from thermvision.curation.audits.audit import FORMAT, Audit, Options, audit_release, chosen_people
+from thermvision.curation.audits.labels import score_labels
 from thermvision.curation.audits.report import page, summary, write_report
 from thermvision.curation.audits.samples import Plan, read_samples
 from thermvision.curation.audits.verdict import judge
@@ -194,6 +197,20 @@ def test_an_import_of_one_person_without_landmarks_is_all_unknown_or_about_label
     assert "nobody can be recognised" in " ".join(audit.leakage.notes)
     assert "1 frames without a face left out" in audit.leakage.notes
     assert "This release" in page(audit)
+
+
+def test_a_clip_that_does_not_decode_leaves_the_labels_unscored(
+    oval_release: Path, copied: Callable[[Path], Path]
+) -> None:
+    root = copied(oval_release)
+    shard = next(s for s in read_release(root).shards_of("video", "test"))
+    table = pq.read_table(root / shard.path)
+    rows = table.to_pylist()
+    rows[0]["video"]["bytes"] = b"no video"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), root / shard.path)
+    found = score_labels(root, None, frames_per_clip=2, limit=20, rounds=20)
+    assert found.measures == {}
+    assert "P_000001_S1: a video of 8 bytes does not decode" in " ".join(found.notes)
 
 
 def test_people_are_drawn_evenly_and_always_alike(oval_release: Path) -> None:

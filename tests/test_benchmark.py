@@ -140,8 +140,24 @@ def test_lists_of_a_release(oval_release: Path) -> None:
     tested = benchmark.make_lists(oval_release, "test")[0]
     assert {s for name in ("detection", "tracking") for s in tested.tables[name]["subject_id"]} == {"P_000001"}
     assert set(tested.tables["training"]["subject_id"]) == {"P_000000"}
-    with pytest.raises(UsageError, match="no frames in split 'validation'; it offers: test, train"):
+    with pytest.raises(UsageError, match="no labelled frames in split 'validation'; it offers: test, train"):
         benchmark.make_lists(oval_release, "validation")
+
+
+def test_frames_that_nobody_labelled_are_in_no_list(oval_release: Path, copied: Callable[[Path], Path]) -> None:
+    root = copied(oval_release)
+    shard = next(s for s in read_release(root).shards_of("frames", "test"))
+    table = pq.read_table(root / shard.path)
+    rows = table.to_pylist()
+    rows[11]["bbox"] = None  # the last frame of the first clip, which is always among the evenly spread ones
+    pq.write_table(complete(pa.Table.from_pylist(rows, schema=table.schema), table.schema), root / shard.path)
+    listed, before = (
+        set(benchmark.make_lists(r, "test")[0].tables["detection"]["frame"]) for r in (root, oval_release)
+    )
+    assert "P_000001_S1/frame_0011" in before - listed
+    assert len(before) == len(listed)  # another frame takes its place
+    report = benchmark.run(root, "detection", models=oval_models(), options=QUICK, split="test")
+    assert measures(report, "detection")["recall, score 0.5"].value is not None
 
 
 def test_boxes_alone_allow_some_lists(imported_release: Path) -> None:

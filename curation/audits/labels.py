@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thermvision.annotations.bootstrap import Bootstrap
-from thermvision.annotations.errors import MissingDependencyError, UsageError
+from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
 
 from ..evaluation.evaluate import Report, evaluate
 from ..evaluation.measures import Measure, Options
@@ -79,7 +79,7 @@ def score_labels(
     except MissingDependencyError as error:  # of one task only, as a rule
         found.notes.append(str(error))
         reports = list(_each_alone(root, found, how))
-    except UsageError as error:
+    except (UsageError, DamagedInputError) as error:  # a clip that does not decode leaves the other questions askable
         found.notes.append(str(error))
         reports = []
     for report in reports:
@@ -95,7 +95,7 @@ def _each_alone(root: Path, found: Labels, how: dict[str, Any]) -> Iterator[Repo
     for task in TASKS:
         try:
             yield evaluate(root, task=task, **how)
-        except (UsageError, MissingDependencyError) as error:
+        except (UsageError, MissingDependencyError, DamagedInputError) as error:
             found.notes.append(f"{task}: {error}")
 
 

@@ -60,7 +60,7 @@ def gather(root: Path, manifest: Manifest, split: str | None) -> pd.DataFrame:
         if not manifest.shards_of("frames"):
             raise UsageError(f"{root} has no rows in `frames`, which lists are made of; build or import a release")
         there = ", ".join(sorted({s.split for s in manifest.shards_of("frames")})) or "none"
-        what = "frames" if split is None else f"frames in split {split!r}"
+        what = "labelled frames" if split is None else f"labelled frames in split {split!r}"
         raise UsageError(f"{root} has no {what}; it offers: {there}; type: --split all")
     return pd.concat(pieces, ignore_index=True)
 
@@ -75,6 +75,7 @@ def _number(column: Any, place: int) -> Any:
 def _pieces(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
+    table = table.filter(table["bbox"].is_valid())  # of others nobody has said whether there is a face
     numbers = table["frame_index"].to_pandas().fillna(0).to_numpy().astype(int)
     ids = table["item_id"].to_pandas().astype(str).to_numpy()
     is_clip = class_names(table["sequence"], SEQUENCES) != ""
