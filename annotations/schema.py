@@ -196,6 +196,15 @@ def _attribute_features() -> dict[str, Any]:
     }
 
 
+def class_name(names: Sequence[str], index: int) -> str:
+    """The name of a class; a release made by somebody else may hold numbers that have none.
+
+    >>> class_name(GENDERS, 1), class_name(GENDERS, 7)
+    ('male', 'class 7')
+    """
+    return names[index] if 0 <= index < len(names) else f"class {index}"
+
+
 def features(config: str, identities: Sequence[str] = ()) -> Features:
     """The Hugging Face features of a config.
 

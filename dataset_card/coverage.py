@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thermvision.annotations.errors import DamagedInputError
-from thermvision.annotations.schema import ATTRIBUTES, EXPRESSIONS
+from thermvision.annotations.schema import ATTRIBUTES, EXPRESSIONS, class_name
 from thermvision.curation.release import Manifest
 
 
@@ -54,7 +54,7 @@ def _classes(counts: dict[str, Counter[int]]) -> list[str]:
     for name, counter in counts.items():
         names = EXPRESSIONS if name == "expression" else ATTRIBUTES[name]
         if counter:
-            parts = ", ".join(f"{names[index]} {number:,}" for index, number in sorted(counter.items()))
+            parts = ", ".join(f"{class_name(names, index)} {number:,}" for index, number in sorted(counter.items()))
             lines.append(f"* {name}: {parts} (frames)")
     return lines
 

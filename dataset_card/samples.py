@@ -127,7 +127,7 @@ def annotation_of(row: Mapping[str, Any], index: int | None = None) -> FrameAnno
         "bbox": np.full(4, np.nan) if known["bbox"] is None else known["bbox"],
         "face_count": known["face_count"] or 0,
         "extra_bboxes": known["extra_bboxes"] or [],
-        "expression": None if expression is None else EXPRESSIONS[expression],
+        "expression": EXPRESSIONS[expression] if expression in range(len(EXPRESSIONS)) else None,
     }
     return FrameAnnotation(source=row.get("annotation_source") or "", **known)
 

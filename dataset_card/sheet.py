@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from thermvision.annotations import draw
-from thermvision.annotations.schema import CATEGORIES, EXPRESSIONS, GENDERS, SEQUENCES, FrameAnnotation
+from thermvision.annotations.schema import CATEGORIES, EXPRESSIONS, GENDERS, SEQUENCES, FrameAnnotation, class_name
 from thermvision.curation.release import LICENCES, Manifest, describe
 from thermvision.dataset_card import samples
 
@@ -173,7 +173,7 @@ def _still_rows(manifest: Manifest, stills: dict[str, list[dict[str, Any]]]) -> 
 
 
 def _still_caption(row: dict[str, Any]) -> str:
-    gender = None if row["gender"] is None else GENDERS[row["gender"]]
+    gender = None if row["gender"] is None else class_name(GENDERS, row["gender"])
     return " · ".join(part for part in (row["subject_id"], gender) if part)
 
 
@@ -183,7 +183,7 @@ def _clip_row(row: dict[str, Any]) -> Image.Image:
     tiles = [
         Tile(samples.coloured(row, gray), (_frame_caption(row, k),)) for gray, k in zip(frames, places, strict=True)
     ]
-    sequence = None if row["sequence"] is None else SEQUENCES[row["sequence"]].replace("_", " ")
+    sequence = None if row["sequence"] is None else class_name(SEQUENCES, row["sequence"]).replace("_", " ")
     notes = [sequence, count(row["num_frames"], "frame"), f"{row['fps']:g} fps", f"{row['width']} × {row['height']}"]
     return _tiles(tiles, row["clip_id"], [note for note in notes if note], STRIP)
 
@@ -191,9 +191,9 @@ def _clip_row(row: dict[str, Any]) -> Image.Image:
 def _frame_caption(row: dict[str, Any], index: int) -> str:
     pose = row["head_pose"] and row["head_pose"][index]
     expression = row["expression"] and row["expression"][index]
-    if row["sequence"] is not None and SEQUENCES[row["sequence"]] == "head_pose" and pose:
+    if row["sequence"] is not None and class_name(SEQUENCES, row["sequence"]) == "head_pose" and pose:
         return f"{index} · yaw {round(pose[0]):+d}°"
-    return f"{index}" if expression is None else f"{index} · {EXPRESSIONS[expression]}"
+    return f"{index}" if expression is None else f"{index} · {class_name(EXPRESSIONS, expression)}"
 
 
 def _annotated(

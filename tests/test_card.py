@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -14,6 +16,7 @@ from thermvision.annotations.schema import CONFIGS, features
 from thermvision.curation.release import Manifest, front_matter, read_release
 from thermvision.dataset_card import card
 from thermvision.dataset_card.card import write_card
+from thermvision.dataset_card.coverage import coverage
 
 
 def test_the_yaml_stays_byte_for_byte(oval_release: Path, copied: Callable[[Path], Path]) -> None:
@@ -120,3 +123,12 @@ def test_no_release(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (10**13, "10 TB")])
 def test_sizes(number: int, text: str) -> None:
     assert card.megabytes(number) == text
+
+
+def test_numbers_without_a_class_are_shown_as_numbers(oval_release: Path, copied: Callable[[Path], Path]) -> None:
+    root = copied(oval_release)
+    for shard in read_release(root).shards_of("frames"):
+        table = pq.read_table(root / shard.path)
+        rows = [{**row, "expression": 60} for row in table.to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), root / shard.path)
+    assert any("class 60" in line for line in coverage(root, read_release(root)))
