@@ -70,6 +70,11 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
+def to_stderr(line: str) -> None:
+    """Print a line of progress: on stderr and at once, so that stdout stays the result's."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def human_bytes(count: float) -> str:
     """Bytes in the unit a person would use.
 

@@ -78,18 +78,29 @@ def _run_stage(
         for job in jobs:
             yield job, worker(root, job, advance)
         return
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
+    messages = multiprocessing.get_context("spawn").Queue()
+    with worker_pool(min(workers, len(jobs)), messages) as pool:
+        futures = {pool.submit(_run, worker, root, job): job for job in jobs}
+        yield from _collect(futures, messages, advance)
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, messages: Any = None) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes of one thread each, that leave an interrupt to their parent and do not outlive it.
+
+    What is still under way at the end of the block is given up.
+
+    Raises:
+        ThermVisionError: a worker process died.
+    """
     # one thread a process: parallelism is over jobs
     threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     before = {name: os.environ.get(name) for name in threads}
     os.environ.update(threads)
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(messages,)
-    )
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(messages,))
     try:
-        futures = {pool.submit(_run, worker, root, job): job for job in jobs}
-        yield from _collect(futures, messages, advance)
+        yield pool
     except BrokenProcessPool as error:
         raise ThermVisionError(
             "a worker process died (killed, or out of memory); run the same command again with fewer --workers"

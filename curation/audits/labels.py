@@ -20,7 +20,7 @@ from ..sources import ReleaseSource
 TASKS = ("detection", "landmarks", "pose", "attributes")
 # names of `evaluation.tasks`
 AP50, RECALL = "AP50", "recall"
-LANDMARKS, POSE = "NME, box", "MAE, mean of the three"
+LANDMARKS = "NME, box"
 
 
 @dataclass

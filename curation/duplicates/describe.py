@@ -5,14 +5,11 @@ Memory: about 45 bytes a frame and 600 bytes a face looked at. The crops (4 kB e
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermvision.annotations.conventions import five_points
-from thermvision.annotations.errors import DamagedInputError, ThermVisionError
+from thermvision.annotations.errors import DamagedInputError
 from thermvision.annotations.findings import Finding
 
 from ..inputs import Chunk, Item
+from ..runners import worker_pool
 from . import faces
 from .descriptors import CROP, HASH_BYTES, VECTOR_SIZE, face_vector, frame_digest, frame_hash, upright_face
 
@@ -216,25 +214,11 @@ def in_order(chunks: Sequence[Chunk], work: Callable[[Chunk], T], workers: int) 
     if workers <= 1 or len(chunks) <= 1:
         yield from map(work, chunks)
         return
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))  # parallelism is over chunks
-    try:
-        with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting: deque[Future[T]] = deque()
-            rest = iter(chunks)
-            try:
-                for chunk in rest:
-                    waiting.append(pool.submit(work, chunk))
-                    if len(waiting) >= 2 * workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-    except BrokenProcessPool as error:
-        raise ThermVisionError(
-            "a worker process died (killed, or out of memory); run the same command again with fewer --workers"
-        ) from error
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    waiting: deque[Future[T]] = deque()
+    with worker_pool(min(workers, len(chunks))) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -12,7 +12,7 @@ from rich.table import Table as Printed
 
 from thermvision.annotations.errors import UsageError
 
-from ..console import show_json
+from ..console import show_json, to_stderr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
         table = compare(
             synthetic, real, chosen, training, weights=folders, out=out,
             find=None if detector is None else _finder(detector),
-            report=(lambda line: None) if quiet else _to_stderr,
+            report=(lambda line: None) if quiet else to_stderr,
         )  # fmt: skip
         drawn = [] if plots is None else plot(table, plots / "comparison")
         if as_json:
@@ -110,10 +110,6 @@ def register(app: typer.Typer) -> None:
         for path in drawn:
             print(path)
         print("next: " + ("add --out table.json to keep it" if out is None else f"the table is in {out}"))
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _finder(name: str) -> FindFace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermvision.annotations.errors import FindingsError, MissingDependencyError, UsageError
-from thermvision.curation.console import show_json
+from thermvision.curation.console import show_json, to_stderr
 
 if TYPE_CHECKING:
     from thermvision.generation.flux_tables import LoraDataset, LoraTable
@@ -67,7 +66,7 @@ def register(train: typer.Typer) -> None:
             return
         from .loop import train_lora
 
-        report = None if quiet else _to_stderr
+        report = None if quiet else to_stderr
         outcome = train_lora(table, flux, out, root=root, resume=resume, save_every=save_every, report=report)
         if not outcome.first:
             return
@@ -144,7 +143,3 @@ def require_packages() -> None:
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
         raise MissingDependencyError(f"training an adapter needs {', '.join(missing)}; type: {INSTALL}")
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from thermvision.annotations.errors import MissingDependencyError
+from thermvision.curation.console import to_stderr
 
 INSTALL = 'pip install -c constraints.txt -e ".[liveportrait]"'
 
@@ -60,7 +60,7 @@ def register(train: typer.Typer) -> None:
         typed += "".join(f" {option} {value}" for option, value in asked.items() if value)
         named = tuple(step.strip() for step in preprocess.split(",") if step.strip())
         clips = read_clips(releases, frames, STEPS if named == ("paper",) else named)
-        report = None if quiet else _to_stderr
+        report = None if quiet else to_stderr
         curves = finetune(weights, clips, out, modules, runs, command=typed, allow_pth=allow_pth, report=report)
         for name, curve in curves.items():
             for what, before in curve.before.items():
@@ -74,7 +74,3 @@ def require_torch() -> None:
     missing = [package for package in ("torch", "safetensors") if find_spec(package) is None]
     if missing:
         raise MissingDependencyError(f"training LivePortrait needs {' and '.join(missing)}; type: {INSTALL}")
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
