@@ -22,7 +22,7 @@ from thermvision.annotations.errors import DamagedInputError, OutputError, Usage
 from .pack import Digest, Shard
 from .progress import BuildProgress
 from .release import MANIFEST, Failed, Manifest, read_release, write_release
-from .runners import Job, Worker, run_jobs
+from .runners import Job, Runner, Worker, run_jobs
 from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file, writing
 
 BUILD_FOLDER = ".build"
@@ -80,6 +80,7 @@ def assemble(
     workers: int = 1,
     retry_failed: bool = False,
     quiet: bool = False,
+    run: Runner = run_jobs,
 ) -> Manifest:
     """Run the jobs that are not done and write the release.
 
@@ -91,6 +92,7 @@ def assemble(
         software: versions that enter the fingerprints, kept to explain a refusal.
         files: further files of the release (path -> bytes), such as the recipe.
         retry_failed: run jobs again in which an item failed.
+        run: where the jobs run.
 
     Raises:
         UsageError: the folder holds another recipe's shards or foreign files.
@@ -110,7 +112,7 @@ def assemble(
             for key, marker in done.items():  # a damaged release is being mended: keep what is whole
                 atomic_write(build / f"{key}.done.json", marker.model_dump_json())
             with BuildProgress(len(waiting), sum(j.frames for j in waiting), quiet=quiet) as progress:
-                for job, outcome in run_jobs(root, waiting, worker, workers, progress.advance):
+                for job, outcome in run(root, waiting, worker, workers, progress.advance):
                     marker = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
                     atomic_write(build / f"{job.key}.done.json", marker.model_dump_json())
                     done[job.key] = marker

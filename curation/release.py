@@ -63,6 +63,8 @@ class Manifest(BaseModel):
     identities: tuple[Identity, ...]
     shards: tuple[Shard, ...]
     recipes: dict[RelativePath, Digest] = {}
+    files: dict[RelativePath, Digest] = {}  # the others: card, previews, lists; not the manifest itself or its signature
+    limits: dict[str, Annotated[int, Field(ge=1)]] = {}  # by version: how many clips and stills its recipe was cut to
     engines: dict[str, dict[str, str]] = {}
     software: dict[str, str] = {}
     plan: Digest

@@ -56,6 +56,9 @@ class Outcome:
 # A module-level function; it writes shards below the root, calls `advance` with finished frames, and is idempotent.
 Worker = Callable[[Path, Job, Advance], Outcome]
 
+# Decides where jobs run and nothing else: `run_jobs` here, or another of the same signature.
+Runner = Callable[[Path, Sequence[Job], Worker, int, Advance], Iterator[tuple[Job, Outcome]]]
+
 _messages: Any = None  # set in each worker process
 
 
