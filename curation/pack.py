@@ -19,7 +19,7 @@ MEDIA = ("video", "image", "radiometric", "temperature", "segmentation", "depth"
 
 def _inside(path: str) -> str:
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
+    if path != str(pure) or path == "." or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise ValueError(f"path {path!r} leaves the release; allowed: relative paths below its folder")
     return path
 

@@ -19,6 +19,7 @@ from .pack import Digest, RelativePath, Shard, one_of, shard_folder
 from .store import atomic_path, atomic_write, read_json
 
 MANIFEST, README = "release.json", "README.md"
+FORMAT = "thermvision-release/1"
 IDENTITIES = "identities.parquet"
 # strictest first: a mixed release takes the first one it contains
 LICENCES = {
@@ -63,7 +64,7 @@ class Manifest(BaseModel):
     identities: tuple[Identity, ...]
     shards: tuple[Shard, ...]
     recipes: dict[RelativePath, Digest] = {}
-    files: dict[RelativePath, Digest] = {}  # the others: card, previews, lists; not the manifest itself or its signature
+    files: dict[RelativePath, Digest] = {}  # card, previews, lists; not the manifest itself or its signature
     limits: dict[str, Annotated[int, Field(ge=1)]] = {}  # by version: how many clips and stills its recipe was cut to
     engines: dict[str, dict[str, str]] = {}
     software: dict[str, str] = {}
@@ -110,8 +111,15 @@ def read_release(root: Path) -> Manifest:
         raise UsageError(
             f"{root} is no release, it has no {MANIFEST}{started}; build one: thermvision build --out {root}"
         )
+    value = read_json(path)
+    seen = value.get("format") if isinstance(value, dict) else None
+    if isinstance(seen, str) and seen != FORMAT and seen.startswith(FORMAT.split("/")[0] + "/"):
+        raise DamagedInputError(
+            f"{path} has the schema {seen[:60]!r}; this program knows {FORMAT!r}: a newer one wrote it; type:"
+            " pip install --upgrade thermvision-db"
+        )
     try:
-        return Manifest.model_validate(read_json(path))
+        return Manifest.model_validate(value)
     except ValidationError as error:
         raise DamagedInputError(f"{path} is damaged: {describe_validation(error)}; restore it or build anew") from error
 
@@ -141,8 +149,13 @@ def write_release(root: Path, manifest: Manifest, body: str = "") -> None:
     """
     if len(manifest.identities) > MAX_CLASS_NAMES:
         _write_identities(root / IDENTITIES, manifest.identities)
-    atomic_write(root / README, f"---\n{front_matter(manifest)}---\n\n{body or f'# {manifest.name}'}\n")
+    write_header(root, manifest, body)
     atomic_write(root / MANIFEST, manifest_text(manifest))
+
+
+def write_header(root: Path, manifest: Manifest, body: str = "") -> None:
+    """Write `README.md` with the YAML that its manifest asks for; see `write_release`."""
+    atomic_write(root / README, f"---\n{front_matter(manifest)}---\n\n{body or f'# {manifest.name}'}\n")
 
 
 def _write_identities(path: Path, identities: Sequence[Identity]) -> None:

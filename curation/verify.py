@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,31 +16,50 @@ import yaml
 
 from thermvision.annotations.errors import ThermVisionError
 from thermvision.annotations.findings import Finding
-from thermvision.annotations.schema import ADDED_COLUMNS, features
+from thermvision.annotations.schema import ADDED_COLUMNS, CATEGORIES, features
 
-from .pack import Shard
+from .contents import OWN_FOLDERS, SIGNATURE, entries, is_sealed, listed
+from .pack import Shard, shard_folder
 from .release import MANIFEST, README, Manifest, front_matter, read_release
 from .store import PARTIAL, sha256_file
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times faster; not every PyYAML was built with it
+_PENDING = 16  # files that wait for a thread that hashes
+_MAX_CARD_BYTES = 64 * 2**20
 
 
-def verify_release(root: Path, advance: Callable[[int], None] = lambda shards: None) -> list[Finding]:
+def verify_release(
+    root: Path, advance: Callable[[int], None] = lambda shards: None, *, workers: int = 2
+) -> list[Finding]:
     """Everything in ``root`` that disagrees with its manifest: all findings, not the first.
 
-    Checked: size, SHA-256, rows, schema and identities of each shard, files nobody lists, the YAML that
-    `load_dataset` reads, recipes, lists of protocols, and that no identity is in two splits.
+    Checked: SHA-256 of every file that is listed; size, rows, schema and identities of each shard; links, and files
+    nobody lists; the YAML that `load_dataset` reads; lists of protocols; and that no identity is in two splits.
+    Releases made before there were seals list no card and no pictures, whose bytes are then not compared.
+
+    Args:
+        root: the release.
+        advance: called with 1 for each shard done.
+        workers: threads that hash, while this one reads rows.
 
     Raises:
         UsageError: there is no release in ``root``.
         DamagedInputError: the manifest itself cannot be read.
     """
     release = read_release(root)
-    findings = [*_manifest(release), *_recipes(root, release), *_readme(root, release), *_strangers(root, release)]
-    findings += _lists(root, release)
-    for shard in release.shards:
-        findings.extend(_shard(root, release, shard))
-        advance(1)
+    there = {e.path: e.plain for e in entries(root)}
+    links = [path for path, plain in there.items() if not plain]
+    findings = [*_manifest(release), *_links(root, links), *_strangers(release, there), *_lists(root, release)]
+    shards = {s.path: s for s in release.shards}
+    columns: dict[str, set[str]] = defaultdict(set)
+    wanted = listed(release)
+    within = [path for path in wanted if _reached(path, links)]
+    for path, seen in _digests(root, within, workers):
+        findings.extend(_file(root, path, wanted[path], seen, shards.get(path)))
+        if seen is not None and path in shards:
+            findings.extend(_rows(root, release, shards[path], columns))
+        advance(int(path in shards))
+    findings += card_findings(root, release, columns)
     return sorted(findings)
 
 
@@ -48,88 +70,173 @@ def _manifest(release: Manifest) -> Iterator[Finding]:
     paths = [s.path for s in release.shards]
     for twice in sorted({p for p in paths if paths.count(p) > 1}) if len(set(paths)) < len(paths) else []:
         yield Finding(MANIFEST, "shard-twice", f"shard {twice} is listed twice")
+    others = [*release.recipes, *release.files]
+    for twice in sorted(({*paths} & {*others}) | (release.recipes.keys() & release.files.keys())):
+        yield Finding(MANIFEST, "file-twice", f"{twice} is listed twice; allowed: as a shard, a recipe or another file")
+    for path in sorted({MANIFEST, SIGNATURE} & {*others}):
+        yield Finding(MANIFEST, "file-twice", f"{path} is listed; the manifest answers for itself by its signature")
+    for shard in release.shards:
+        if not shard.path.startswith(f"{shard_folder(shard.config)}/{shard.split}-"):
+            place = f"{shard_folder(shard.config)}/{shard.split}-*.parquet"
+            yield Finding(shard.path, "shard-path", f"load_dataset does not find the shard there; allowed: {place}")
 
 
-def _recipes(root: Path, release: Manifest) -> Iterator[Finding]:
-    for path, digest in release.recipes.items():
-        if not (root / path).is_file():
-            yield Finding(path, "file-missing", "the file is listed and not there")
-        elif sha256_file(root / path) != digest:
-            yield Finding(path, "digest", "the SHA-256 differs from the manifest's")
+def _links(root: Path, links: Sequence[str]) -> Iterator[Finding]:
+    for path in links:
+        where = root / path
+        kind = f"a symbolic link to {os.readlink(where)}" if where.is_symlink() else "no plain file"
+        yield Finding(path, "link", f"the file is {kind}; a release holds plain files: put a copy in its place")
+
+
+def _reached(path: str, links: Collection[str]) -> bool:
+    """Whether a file lies in the release itself, and not behind one of its ``links``."""
+    return not any(path == link or path.startswith(f"{link}/") for link in links)
+
+
+def _strangers(release: Manifest, there: Mapping[str, bool]) -> Iterator[Finding]:
+    known = listed(release)
+    folders = OWN_FOLDERS if is_sealed(release) else ("data",)
+    for path, plain in there.items():
+        if path in known or not plain or path.split("/")[0] not in folders:
+            continue
+        if path.endswith(PARTIAL):
+            yield Finding(path, "partial-file", "the file was left half written; move it out of the release")
+        else:
+            yield Finding(path, "unlisted-file", f"the file is not in the manifest; {_way_in(path)}")
+
+
+def _way_in(path: str) -> str:
+    own = "move it out of the release"
+    return own if path.startswith(("data/", "recipes/")) else f"{own}, or list it: thermvision card DIR --keep"
 
 
 def _lists(root: Path, release: Manifest) -> Iterator[Finding]:
-    from .benchmark import FOLDER, INDEX, list_findings
+    if (root / "protocols" / "protocols.json").is_file():
+        from .benchmark import FOLDER, list_findings
 
-    if (root / FOLDER / INDEX).is_file():
         yield from list_findings(root / FOLDER, release)
 
 
-def _readme(root: Path, release: Manifest) -> Iterator[Finding]:
+def card_findings(root: Path, release: Manifest, columns: Mapping[str, Collection[str]] | None = None) -> list[Finding]:
+    """Where the YAML of the card is not what the manifest asks for.
+
+    A card may be older than a column, like the shards it describes. ``columns``, by config, are those among
+    `ADDED_COLUMNS` that some shard has and the card must therefore tell; None: it need not tell any.
+    """
     path = root / README
     if not path.is_file():
-        yield Finding(README, "file-missing", "the card is not there, so load_dataset cannot read the configs")
-        return
-    parts = path.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
+        return [Finding(README, "file-missing", "the card is not there, so load_dataset cannot read the configs")]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        parts = file.read(_MAX_CARD_BYTES).split("---\n", 2)
     try:
         seen = yaml.load(parts[1], _LOADER) if len(parts) == 3 and not parts[0] else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):
         seen = None
     expected = yaml.load(front_matter(release), _LOADER)
-    for key in ("configs", "dataset_info"):
-        if not isinstance(seen, dict) or seen.get(key) != expected[key]:
-            yield Finding(
-                README, "card-yaml", f"{key} in the card disagree with the manifest; build or export the release anew"
-            )
+    told = seen if isinstance(seen, dict) else {}
+    for info, mine in zip(_entries(told), expected["dataset_info"], strict=False):
+        optional = set(ADDED_COLUMNS) - _columns_of(mine["config_name"], columns or {}) - _names(info)
+        mine["features"] = [f for f in mine["features"] if f["name"] not in optional]
+    return [
+        Finding(README, "card-yaml", f"{key} in the card disagree with the manifest; write it anew: thermvision card")
+        for key in ("configs", "dataset_info")
+        if told.get(key) != expected[key]
+    ]
 
 
-def _strangers(root: Path, release: Manifest) -> Iterator[Finding]:
-    listed = {s.path for s in release.shards}
-    for path in sorted((root / "data").rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_file() and name not in listed:
-            code = "partial-file" if name.endswith(PARTIAL) else "unlisted-file"
-            yield Finding(name, code, "the file is not in the manifest; move it out of the release")
+def _entries(card: Mapping[str, Any]) -> list[Any]:
+    found = card.get("dataset_info")
+    return found if isinstance(found, list) else []
 
 
-def _shard(root: Path, release: Manifest, shard: Shard) -> Iterator[Finding]:
-    path = root / shard.path
-    if not path.is_file():
-        yield Finding(shard.path, "file-missing", "the shard is listed and not there")
+def _names(info: Any) -> set[str]:
+    found = info.get("features") if isinstance(info, dict) else None
+    return {str(f.get("name")) for f in found if isinstance(f, dict)} if isinstance(found, list) else set()
+
+
+def _columns_of(config: str, columns: Mapping[str, Collection[str]]) -> set[str]:
+    """Columns of a config's shards; of `image`, those of every category."""
+    return {name for c in (CATEGORIES if config == "image" else (config,)) for name in columns.get(c, ())}
+
+
+def _digests(root: Path, paths: Sequence[str], workers: int) -> Iterator[tuple[str, str | None]]:
+    """Path and SHA-256 of each file in order, None where it is not there or does not read."""
+
+    def digest(path: str) -> str | None:
+        try:
+            return sha256_file(root / path) if (root / path).is_file() else None
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[str, Future[str | None]]] = deque()
+        for path in paths:
+            waiting.append((path, pool.submit(digest, path)))
+            if len(waiting) >= _PENDING:
+                name, future = waiting.popleft()
+                yield name, future.result()
+        for name, future in waiting:
+            yield name, future.result()
+
+
+def _file(root: Path, path: str, digest: str, seen: str | None, shard: Shard | None) -> Iterator[Finding]:
+    if seen is None:
+        if path != README:  # told by `card_findings`
+            what = "the shard" if shard else "the file"
+            yield Finding(path, "file-missing", f"{what} is listed and not there, or cannot be read")
         return
-    if path.stat().st_size != shard.bytes:
-        yield Finding(shard.path, "size", f"the file has {path.stat().st_size} bytes; the manifest says {shard.bytes}")
-    if sha256_file(path) != shard.sha256:
-        yield Finding(
-            shard.path, "digest", "the SHA-256 differs from the manifest's: some byte of the file has changed"
-        )
-    try:
-        yield from _rows(path, release, shard)
-    except (pa.ArrowException, OSError, ThermVisionError) as error:
-        yield Finding(shard.path, "unreadable", f"the file is no whole Parquet file ({str(error)[:200]})")
+    if shard and (size := (root / path).stat().st_size) != shard.bytes:
+        yield Finding(path, "size", f"the file has {size} bytes; the manifest says {shard.bytes}")
+    if seen != digest:
+        yield Finding(path, "digest", "the SHA-256 differs from the manifest's: some byte of the file has changed")
 
 
 @lru_cache(maxsize=32)
-def expected_schema(config: str, subject_ids: tuple[str, ...]) -> Any:
-    """The `pyarrow.Schema` of a config's shards; once for all of them, because it takes ten milliseconds to make."""
+def expected_schema(config: str, subject_ids: tuple[str, ...]) -> pa.Schema:
+    """The schema of a config's shards; once for all of them, because it takes ten milliseconds to make."""
     return features(config, subject_ids).arrow_schema
 
 
-def _rows(path: Path, release: Manifest, shard: Shard) -> Iterator[Finding]:
+def wide_identity(schema: pa.Schema) -> pa.Schema:
+    """``schema`` with 64-bit identities and no metadata.
+
+    A release that grows beyond `MAX_CLASS_NAMES` writes 32-bit ones and keeps the shards it has: readers cast, and to
+    compare columns both must be the same.
+    """
+    fields = [pa.field(f.name, _wide(f.type) if f.name == "faces" else f.type) for f in schema]
+    return pa.schema([pa.field("identity", pa.int64()) if f.name == "identity" else f for f in fields])
+
+
+def _wide(faces: pa.DataType) -> pa.DataType:
+    if not pa.types.is_struct(faces):
+        return faces
+    return pa.struct([pa.field(f.name, pa.list_(pa.int64()) if f.name == "identity" else f.type) for f in faces])
+
+
+def _rows(root: Path, release: Manifest, shard: Shard, columns: Mapping[str, set[str]]) -> list[Finding]:
+    try:
+        return list(_table(root / shard.path, release, shard, columns))
+    except (pa.ArrowException, OSError, ThermVisionError) as error:
+        return [Finding(shard.path, "unreadable", f"the file is no whole Parquet file ({str(error)[:200]})")]
+
+
+def _table(path: Path, release: Manifest, shard: Shard, columns: Mapping[str, set[str]]) -> Iterator[Finding]:
     file = pq.ParquetFile(path)
     if file.metadata.num_rows != shard.rows:
         yield Finding(shard.path, "rows", f"the file has {file.metadata.num_rows} rows; the manifest says {shard.rows}")
+    there = file.schema_arrow
+    columns[shard.config].update({*ADDED_COLUMNS} & {*there.names})
     expected = expected_schema(shard.config, tuple(release.subject_ids))
     for name in ADDED_COLUMNS:  # a shard may be older than a column
-        if name in expected.names and name not in file.schema_arrow.names:
+        if name in expected.names and name not in there.names:
             expected = expected.remove(expected.get_field_index(name))
-    if not file.schema_arrow.equals(expected, check_metadata=False):
-        names = sorted(set(file.schema_arrow.names) ^ set(expected.names)) or ["the types of its columns"]
+    if not wide_identity(there).equals(wide_identity(expected)):
+        names = sorted({*there.names} ^ {*expected.names}) or ["the types of its columns"]
         yield Finding(shard.path, "schema", f"the schema is not that of config {shard.config}: {', '.join(names)}")
         return
     splits = {i.subject_id: i.split for i in release.identities}
     numbers = {name: n for n, name in enumerate(release.subject_ids)}
-    for subject, identity in sorted(_identities(file)):
+    for subject, identity in sorted(_identities(file), key=repr):  # untrusted: there may be nulls
         if splits.get(subject) != shard.split:
             where = splits.get(subject, "in no split")
             yield Finding(shard.path, "split", f"{subject} is {where} in the manifest and {shard.split} in the shard")
@@ -144,5 +251,5 @@ def _identities(file: pq.ParquetFile) -> set[tuple[str, int]]:
     if "subject_id" in file.schema_arrow.names:
         table = file.read(columns=["subject_id", "identity"])
         return set(zip(table["subject_id"].to_pylist(), table["identity"].to_pylist(), strict=True))
-    rows = file.read(columns=["faces"])["faces"].to_pylist()
+    rows = file.read(columns=["faces.subject_id", "faces.identity"])["faces"].to_pylist()
     return {pair for faces in rows for pair in zip(faces["subject_id"], faces["identity"], strict=True)}

@@ -29,7 +29,7 @@ from thermvision.annotations.schema import (
 
 from ..pack import MEDIA, Shard
 from ..release import MANIFEST, Manifest, read_release
-from ..verify import expected_schema, verify_release
+from ..verify import expected_schema, verify_release, wide_identity
 from .frame_table import COMPARED, Digest, frame_digests, item_digests
 from .kinds import ItemView, Kind, Scored
 
@@ -49,6 +49,12 @@ KINDS: tuple[Kind, ...] = (
          repair="writes the card anew"),
     Kind("unlisted-file", "integrity", "A file in data/ is not in the manifest; a glob may load it all the same."),
     Kind("partial-file", "integrity", "A file was left half written."),
+    Kind("link", "integrity", "A file or folder is a symbolic link: its bytes lie elsewhere and can change."),
+    Kind("file-twice", "integrity", "The manifest lists a file twice, as different things."),
+    Kind("shard-path", "integrity", "A shard's name is not of its config and split, so that loading misses it."),
+    Kind("list-unreadable", "integrity", "The index of the lists of protocols does not read."),
+    Kind("list-changed", "integrity", "A list of a protocol was changed: results do not compare."),
+    Kind("list-of-another-release", "integrity", "The lists of protocols were made of another release."),
     # of the configs among each other
     Kind("item-twice", "integrity", "An item id occurs twice: joins and split tables go wrong."),
     Kind("subject-in-splits", "integrity", "A subject's rows are in more than one split: test results are worthless."),
@@ -146,10 +152,10 @@ def _manifest(release: Manifest) -> Iterator[Located]:
 
 def _rows(root: Path, release: Manifest, shard: Shard) -> pa.Table | None:
     """A shard without its media; None where it does not read or has other columns, which are findings of their own."""
-    expected = expected_schema(shard.config, tuple(release.subject_ids))
+    expected = wide_identity(expected_schema(shard.config, tuple(release.subject_ids)))
     try:
         file = pq.ParquetFile(root / shard.path)
-        there = file.schema_arrow
+        there = wide_identity(file.schema_arrow)
         for name in set(expected.names) - set(ADDED_COLUMNS) - set(MEDIA):
             if name not in there.names or not there.field(name).type.equals(expected.field(name).type):
                 return None

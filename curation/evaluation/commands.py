@@ -160,10 +160,14 @@ def _protocols(
 ) -> None:
     """Write the lists of the protocols, or run them."""
     from .. import benchmark
+    from ..contents import is_sealed, seal
     from ..protocols import robustness
+    from ..release import read_release
 
     if write_to is not None:
         index = benchmark.write_lists(release, write_to, split, options.bootstrap.seed)
+        if write_to.resolve() == (release / benchmark.FOLDER).resolve() and is_sealed(read_release(release)):
+            seal(release)  # the lists ride in the release, so its manifest answers for them
         if protocol is None:
             if as_json:
                 show_json(index.model_dump())
