@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from thermvision.annotations.errors import DamagedInputError, OutputError, Usage
 from .pack import Digest, Shard
 from .progress import BuildProgress
 from .release import MANIFEST, Failed, Manifest, read_release, write_release
-from .runners import Job, Runner, Worker, run_jobs
+from .runners import Job, Outcome, Runner, Worker, run_jobs
+from .storage import MARKER, PLAN, Storage, StoredWorker, has, is_url, pull, push
 from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file, writing
 
 BUILD_FOLDER = ".build"
@@ -81,6 +83,7 @@ def assemble(
     retry_failed: bool = False,
     quiet: bool = False,
     run: Runner = run_jobs,
+    storage: Storage | None = None,
 ) -> Manifest:
     """Run the jobs that are not done and write the release.
 
@@ -93,14 +96,19 @@ def assemble(
         files: further files of the release (path -> bytes), such as the recipe.
         retry_failed: run jobs again in which an item failed.
         run: where the jobs run.
+        storage: where the shards go; ``root`` is then a mirror that has everything else, see `storage.conclude`.
 
     Raises:
         UsageError: the folder holds another recipe's shards or foreign files.
         OutputError: somebody else is writing there, or the disk is full.
     """
     digest = plan_digest(jobs)
+    is_there = functools.partial(has, storage) if storage else functools.partial(whole, root)
     with locked(root):
-        done = _completed(root, jobs, digest, made_from, software)
+        if storage:
+            pull(storage, root, BUILD_FOLDER)
+            worker = StoredWorker(worker, storage, marker_of)
+        done = _completed(root, jobs, digest, made_from, software, is_there)
         if retry_failed:
             done = {key: marker for key, marker in done.items() if not marker.failed}
         waiting = [job for job in jobs if job.key not in done]
@@ -108,14 +116,16 @@ def assemble(
             remove_partial(root)
             build = root / BUILD_FOLDER
             plan = _Plan(plan=digest, made_from=made_from, software=dict(software))
-            atomic_write(build / "plan.json", plan.model_dump_json())
+            atomic_write(build / PLAN, plan.model_dump_json())
             for key, marker in done.items():  # a damaged release is being mended: keep what is whole
-                atomic_write(build / f"{key}.done.json", marker.model_dump_json())
+                atomic_write(build / f"{key}{MARKER}", marker.model_dump_json())
+            if storage:
+                push(storage, root, BUILD_FOLDER)
             with BuildProgress(len(waiting), sum(j.frames for j in waiting), quiet=quiet) as progress:
                 for job, outcome in run(root, waiting, worker, workers, progress.advance):
-                    marker = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
-                    atomic_write(build / f"{job.key}.done.json", marker.model_dump_json())
-                    done[job.key] = marker
+                    path, text = marker_of(job, outcome)
+                    atomic_write(root / path, text)
+                    done[job.key] = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
                     progress.shard_done(job.key)
         shards = sorted((s for d in done.values() for s in d.shards), key=lambda s: s.path)
         failed = sorted((f for d in done.values() for f in d.failed), key=lambda f: f.item_id)
@@ -128,6 +138,12 @@ def assemble(
         return release
 
 
+def marker_of(job: Job, outcome: Outcome) -> tuple[str, bytes]:
+    """Path and bytes of the done marker of a job."""
+    marker = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
+    return f"{BUILD_FOLDER}/{job.key}{MARKER}", marker.model_dump_json().encode()
+
+
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Make the folder ``root`` and be the only command that writes there.
@@ -136,6 +152,8 @@ def locked(root: Path) -> Iterator[None]:
         UsageError: it is a file.
         OutputError: another command is writing there, or there is no room or no permission.
     """
+    if is_url(str(root).replace(":/", "://", 1)) and not root.is_absolute():  # a path has lost one of its slashes
+        raise UsageError(f"--out {root} is a URL; allowed here: a folder (thermvision build writes to URLs as well)")
     if root.exists() and not root.is_dir():
         raise UsageError(
             f"--out {root} is a file; allowed: a folder that is new, empty or was started by the same command"
@@ -155,18 +173,23 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def _completed(
-    root: Path, jobs: Sequence[Job], digest: str, made_from: str, software: Mapping[str, str]
+    root: Path,
+    jobs: Sequence[Job],
+    digest: str,
+    made_from: str,
+    software: Mapping[str, str],
+    is_there: Callable[[Shard], bool],
 ) -> dict[str, _Done]:
-    """Done markers of the jobs whose shards lie whole in ``root``; refuses a folder that holds something else."""
+    """Done markers of the jobs whose shards are there; refuses a folder that holds something else."""
     if (root / MANIFEST).is_file():
         release = read_release(root)
         if release.plan != digest:
             other = _explain(release.name, release.software, software)
             raise UsageError(f"{root} holds {other}, not {made_from}; choose another --out or delete that folder")
         markers = _markers_of_release(release, jobs)
-    elif (root / BUILD_FOLDER / "plan.json").is_file():
+    elif (root / BUILD_FOLDER / PLAN).is_file():
         try:
-            plan = _Plan.model_validate(read_json(root / BUILD_FOLDER / "plan.json"))
+            plan = _Plan.model_validate(read_json(root / BUILD_FOLDER / PLAN))
         except ValidationError as error:
             raise DamagedInputError(f"{root / BUILD_FOLDER} is damaged; delete {root} and build again") from error
         if plan.plan != digest:
@@ -182,7 +205,7 @@ def _completed(
                 " started by the same command; choose another --out"
             )
         return {}
-    return {key: marker for key, marker in markers.items() if all(whole(root, s) for s in marker.shards)}
+    return {key: marker for key, marker in markers.items() if all(is_there(s) for s in marker.shards)}
 
 
 def _explain(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -210,7 +233,7 @@ def _markers_of_release(release: Manifest, jobs: Sequence[Job]) -> dict[str, _Do
 
 
 def _read_marker(root: Path, job: Job) -> _Done | None:
-    path = root / BUILD_FOLDER / f"{job.key}.done.json"
+    path = root / BUILD_FOLDER / f"{job.key}{MARKER}"
     if not path.is_file():
         return None
     try:
