@@ -1,22 +1,20 @@
-"""Commands that work on files: import, info, verify."""
+"""The command import, and the options that commands of every floor share."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from thermvision.annotations.errors import FindingsError
 
 from .audits import commands as audits
 from .checks import commands as checks
-from .console import human_bytes, show_json
+from .console import show_json
 from .duplicates import commands as duplicates
 from .evaluation import commands as evaluation
 from .protocols import commands as protocols
@@ -45,7 +43,8 @@ def default_workers() -> int:
 
 def register(app: typer.Typer, finish: Finish) -> None:
     """Add the commands of this floor to ``app``."""
-    from . import annotate_commands
+    from . import annotate_commands, verify_commands
+    from .differences import commands as differences
 
     annotate_commands.register(app, finish)
     audits.register(app)
@@ -56,6 +55,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
     comparison.register(app)
     reviews.register(app, finish)
     statistics.register(app)
+    differences.register(app)
+    verify_commands.register(app)
 
     @app.command("import")
     def import_(
@@ -85,58 +86,3 @@ def register(app: typer.Typer, finish: Finish) -> None:
         if report.failed:
             listed = "; ".join(f"{f.item_id}: {f.reason}" for f in report.failed[:5])
             raise FindingsError(f"{len(report.failed)} items could not be imported ({listed}); all are in the report")
-
-    @app.command()
-    def info(release: Release, as_json: AsJson = False) -> None:
-        """Say what a release is.
-
-        Example: thermvision info release
-        """
-        from .release import describe, read_release
-
-        facts = describe(read_release(release))
-        if as_json:
-            show_json(facts)
-            return
-        subjects = facts["subjects"]
-        table = Table(title=f"{facts['name']} {facts['version']}", title_justify="left")
-        for column in ("config", "a row is", "train", "validation", "test", "size"):
-            table.add_column(column, justify="left" if column in ("config", "a row is") else "right")
-        for name, config in facts["configs"].items():
-            counts = [str(config["rows"].get(split, 0)) for split in ("train", "validation", "test")]
-            table.add_row(name, config["what"], *counts, human_bytes(config["bytes"]))
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(table)
-        genders = f"{subjects['female']} female, {subjects['male']} male"
-        console.print(
-            f"{subjects['total']} subjects ({genders}), licence {facts['licence']}, {facts['shards']} shards,", end=" "
-        )
-        console.print(f"{human_bytes(facts['bytes'])}, made by {', '.join(facts['engines']) or facts['source']}")
-        if facts["failed"]:
-            console.print(f"{facts['failed']} items failed; see release.json")
-        console.print(f"next: thermvision verify {release}")
-
-    @app.command()
-    def verify(release: Release, as_json: AsJson = False) -> None:
-        """Check every shard against release.json: size, SHA-256, rows, schema. Exit code 1 lists all findings.
-
-        Example: thermvision verify release
-        """
-        from .release import read_release
-        from .verify import verify_release
-
-        findings = verify_release(release)
-        if as_json:
-            show_json([{"path": f.path, "code": f.code, "message": f.message} for f in findings])
-        else:
-            for finding in findings:
-                print(finding)
-        if findings:
-            raise FindingsError(f"{len(findings)} findings in {release}")
-        manifest = read_release(release)
-        if not as_json:
-            print(
-                f"{release}: {len(manifest.shards)} shards,"
-                f" {human_bytes(sum(s.bytes for s in manifest.shards))}, all whole"
-            )
-            print(f'next: python -c "from datasets import load_dataset; print(load_dataset({str(release)!r}))"')

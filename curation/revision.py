@@ -23,6 +23,7 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, features
 
 from .assembly import assemble, fingerprint, plan_digest, software_versions, whole
+from .contents import CITATION, LICENCE
 from .cutting import cut_clip
 from .following import Labels, Row, frames_anew, radiometric_anew
 from .import_report import REPORT
@@ -89,6 +90,16 @@ def next_version(version: str) -> str:
     """
     first, second = version.split(".")[:2]
     return f"{first}.{int(second) + 1}"
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """What versions are sorted by: their numbers.
+
+    >>> version_order("1.10") > version_order("1.9"), version_order("1.1") == version_order("1.1.0")
+    (True, True)
+    """
+    numbers = [int(n) for n in version.split(".")]
+    return (*numbers, *[0] * (3 - len(numbers)))
 
 
 def item_shards(source: ReleaseSource, items: Collection[str]) -> dict[str, frozenset[str]]:
@@ -279,7 +290,7 @@ def write_revision(
 
     def manifest(shards: Sequence[Shard], failed: Sequence[Failed]) -> Manifest:
         for shard in plan.kept:
-            _copy(root, out, shard)
+            copy_shard(root, out, shard)
         left = sorted((*plan.kept, *shards), key=lambda s: s.path)
         if not any(s.rows for s in left):
             raise UsageError(f"nothing would be left of {root}; keep at least one item, and delete {out}")
@@ -289,6 +300,7 @@ def write_revision(
                 "version": plan.version,
                 "parent": parent.version,
                 "shards": tuple(s.model_dump() for s in left),
+                "files": {},  # of the parent: sealing lists those of this version
                 "recipes": parent.recipes | {name: sha256_bytes(data) for name, data in (files or {}).items()},
                 "software": {**parent.software, **versions},
                 "plan": plan_digest(plan.jobs),
@@ -296,7 +308,8 @@ def write_revision(
             }
         )
 
-    inherited = {name: (root / name).read_bytes() for name in (*parent.recipes, REPORT) if (root / name).is_file()}
+    names = (*parent.recipes, REPORT, LICENCE, CITATION)
+    inherited = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
     worker = partial(_supersede, source=plan.source, version=plan.version, edit=edit)
     made_from = f"{root.resolve().name} {parent.version}, {reason}"
     return assemble(
@@ -305,7 +318,13 @@ def write_revision(
     )  # fmt: skip
 
 
-def _copy(root: Path, out: Path, shard: Shard) -> None:
+def copy_shard(root: Path, out: Path, shard: Shard) -> None:
+    """Copy a shard of the release in ``root`` to the one in ``out``, unless it lies there whole.
+
+    Raises:
+        DamagedInputError: it is not what its manifest says.
+        OutputError: no room or no permission.
+    """
     if not whole(out, shard):
         with atomic_path(out / shard.path) as temporary:
             shutil.copyfile(root / shard.path, temporary)

@@ -13,12 +13,15 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError, MissingDependencyError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.annotations.training import commands as training_commands
-from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Out, Quiet, default_workers
+from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
 from thermvision.generation import animate_commands, generate_commands
 from thermvision.generation.engines.flux.training import commands as lora_commands
 from thermvision.generation.engines.liveportrait.training import commands as finetune_commands
+from thermvision.generation.extension import commands as extension_commands
 from thermvision.generation.plan import Plan
+from thermvision.generation.regeneration import commands as regeneration_commands
+from thermvision.generation.runners import Address, RunnerName, Where, runner_of
 from thermvision.generation.seeds import commands as seed_commands
 from thermvision.generation.workflows import commands as workflow_commands
 
@@ -31,13 +34,22 @@ def register(app: typer.Typer, finish: Finish) -> None:
     lora_commands.register(train)
     app.add_typer(train, name="train")
     animate_commands.register(app)
+    extension_commands.register(app, finish)
     generate_commands.register(app)
+    regeneration_commands.register(app)
     seed_commands.register(app)
     workflow_commands.register(app)
 
     @app.command()
     def build(
-        out: Out,
+        out: Annotated[
+            str,
+            typer.Option(
+                "--out",
+                help="Folder of the release: new, empty, or one this command was started in; or a URL such as"
+                " s3://BUCKET/NAME.",
+            ),
+        ],
         recipe: Annotated[
             str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper, training.")
         ] = "quickstart",
@@ -46,6 +58,8 @@ def register(app: typer.Typer, finish: Finish) -> None:
         retry_failed: Annotated[
             bool, typer.Option("--retry-failed", help="Try items again that failed before.")
         ] = False,
+        runner: RunnerName = Where.local,
+        address: Address = None,
         dry_run: DryRun = False,
         as_json: AsJson = False,
         quiet: Quiet = False,
@@ -54,8 +68,13 @@ def register(app: typer.Typer, finish: Finish) -> None:
 
         Example: thermvision build --out release
         """
+        from thermvision.curation.assembly import BUILD_FOLDER
+        from thermvision.curation.storage import conclude, workplace
+
         from .build import build_release, prepare
         from .recipe import read_recipe
+
+        run = runner_of(runner, address)
 
         parsed, text = read_recipe(recipe)
         prepared = prepare(text, limit, Path(recipe).parent if Path(recipe).is_file() else None, parsed)
@@ -67,19 +86,21 @@ def register(app: typer.Typer, finish: Finish) -> None:
                 print_summary(facts)
                 print(f"next: thermvision build {recipe} --out {out}")
             return
-        manifest = build_release(
-            prepared, out, workers=workers or workers_for(prepared.engines), retry_failed=retry_failed, quiet=quiet
-        )
-        lines = finish(out)
+        workers = workers or (workers_for(prepared.engines) if runner == Where.local else 0)
+        with workplace(out) as (root, storage):
+            manifest = build_release(
+                prepared, root, workers=workers, retry_failed=retry_failed, quiet=quiet, run=run, storage=storage
+            )
+            lines = conclude(storage, root, BUILD_FOLDER, finish) if storage else finish(root)
         if as_json:
-            show_json({**facts, "out": str(out), "failed": [f.model_dump() for f in manifest.failed]})
+            show_json({**facts, "out": out, "failed": [f.model_dump() for f in manifest.failed]})
         else:
             for line in lines:
                 Console(soft_wrap=True, highlight=False).print(line, markup=False)
         if manifest.failed:
             listed = "; ".join(f"{f.item_id}: {f.reason}" for f in manifest.failed[:5])
             raise FindingsError(
-                f"{len(manifest.failed)} items failed ({listed}); all are in {out / 'release.json'};"
+                f"{len(manifest.failed)} items failed ({listed}); all are in {out}/release.json;"
                 " try them again with --retry-failed"
             )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,18 @@ from thermvision.annotations.schema import CATEGORIES, CONFIGS, GENDERS, SEQUENC
 from thermvision.curation.assembly import fingerprint
 from thermvision.curation.release import Identity
 from thermvision.curation.runners import Job
-from thermvision.curation.splits import split_of
 from thermvision.curation.video import encoder_settings
 from thermvision.generation.engines import Engine
 from thermvision.generation.engines.phantom.parameters import SCENE_PARAMETERS
+from thermvision.generation.known import (
+    NOBODY,
+    ItemSpec,
+    Known,
+    new_items,
+    redefined_subjects,
+    refuse_redefined,
+    with_born,
+)
 from thermvision.generation.recipe import Recipe
 from thermvision.generation.specs import (
     Animation,
@@ -30,7 +38,6 @@ from thermvision.generation.specs import (
     seed_sequence,
 )
 
-ItemSpec = ClipSpec | StillSpec | SceneSpec
 Animate = Callable[[Subject, str], Animation]  # of a subject and a sequence
 Draw = Callable[[StillSpec], StillSpec]  # adds what an engine draws from
 
@@ -59,12 +66,17 @@ class ShardSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a recipe makes, in a fixed order; ``passed_over`` names subjects too much like an earlier one."""
+    """Everything a recipe makes, in a fixed order, that is not there already.
+
+    ``identities`` are those of the whole release, ``subjects`` the recipe's; ``passed_over`` names subjects too much
+    like an earlier one.
+    """
 
     recipe: Recipe
     identities: tuple[Identity, ...]
     shards: tuple[ShardSpec, ...]
     passed_over: tuple[str, ...] = ()
+    subjects: tuple[Subject, ...] = ()
 
     @property
     def clips(self) -> list[ClipSpec]:
@@ -111,26 +123,47 @@ def radiometric_frames(spec: ClipSpec) -> range:
     return range(0, spec.num_frames, spec.radiometric_every) if spec.radiometric_every else range(0)
 
 
-def make_subjects(recipe: Recipe, engines: Sequence[Engine]) -> tuple[list[Subject], list[str]]:
+def make_subjects(recipe: Recipe, engines: Sequence[Engine], known: Known = NOBODY) -> tuple[list[Subject], list[str]]:
     """The recipe's subjects in the order of their numbers; and who was passed over, and why.
 
     Even numbers are female and odd ones male, and a subject that an engine would draw too much like an earlier one of
     its gender is passed over, its number unused. So a number stands for the same person however a release grows: how
-    many subjects the recipe asks for decides only where each gender stops.
+    many subjects the recipe asks for decides only where each gender stops. Of those in ``known`` nobody is asked again.
     """
     passed_over: dict[int, str] = {}
-    accepted: dict[str, list[Subject]] = {g: [] for g in GENDERS}
+    accepted: list[Subject] = []
+    refused = known.refused
     for gender in GENDERS:
-        found, wanted = accepted[gender], getattr(recipe.subjects, gender)
-        numbers = (n for n in count(recipe.subjects.first) if n % len(GENDERS) == GENDERS.index(gender))
-        while len(found) < wanted:
-            subject = Subject(subject_id(index := next(numbers)), index, gender, recipe.seed)
-            if why := next((w for e in engines if (w := e.too_alike(subject, found))), None):
-                passed_over[index] = f"{subject.subject_id}: {why}"
-            else:
-                found.append(subject)
-    subjects = sorted((s for found in accepted.values() for s in found), key=lambda s: s.index)
-    return subjects, [why for _, why in sorted(passed_over.items())]
+        before = [s for s in known.subjects.values() if s.gender == gender]
+        wanted, found, born = getattr(recipe.subjects, gender), list[Subject](), list[Subject]()
+        for index in _numbers(recipe.subjects.first, gender, known.settled):
+            if len(found) == wanted:
+                break
+            subject = Subject(subject_id(index), index, gender, recipe.seed)
+            new = subject.subject_id not in known.subjects
+            if subject.subject_id in refused:
+                continue
+            if new and known.settled is None:
+                others = [*before, *born]
+                if why := next((w for e in engines if (w := e.too_alike(subject, others))), None):
+                    passed_over[index] = f"{subject.subject_id}: {why}"
+                    continue
+            found.append(subject)
+            if new:
+                born.append(subject)
+        if len(found) < wanted:
+            raise UsageError(
+                f"recipe {recipe.name!r} {recipe.version} asks for {wanted} {gender} subjects from number"
+                f" {recipe.subjects.first} on, and its release has {len(found)}; restore release.json and recipes/"
+            )
+        accepted += found
+    return sorted(accepted, key=lambda s: s.index), [why for _, why in sorted(passed_over.items())]
+
+
+def _numbers(first: int, gender: str, settled: Collection[int] | None) -> Iterator[int]:
+    """Numbers from ``first`` on that subjects of a gender may have."""
+    numbers = count(first) if settled is None else sorted(n for n in settled if n >= first)
+    return (n for n in numbers if n % len(GENDERS) == GENDERS.index(gender))
 
 
 def subject_id(index: int) -> str:
@@ -149,32 +182,34 @@ def make_plan(
     motions: Mapping[str, MotionTrack] | None = None,
     animate: Animate | None = None,
     draw: Draw | None = None,
+    known: Known | None = None,
 ) -> Plan:
     """Deal the recipe into shards.
 
     Args:
         recipe: what to make.
         engines: by name, those the recipe uses.
-        limit: at most that many clips, that many stills and that many scenes.
+        limit: at most that many new clips, that many new stills and that many new scenes.
         motions: the tracks of ``recipe.clips.motion`` by sequence.
         animate: what moves each clip of an engine that moves pictures.
         draw: adds to each still what an engine that draws from words is told.
+        known: who and what is there already: identities keep their places and splits, items are not made again.
 
     Raises:
-        UsageError: an engine cannot make what the recipe asks for; every such case is named.
+        UsageError: an engine cannot make what the recipe asks for, or the recipe gives something that is known other
+            values; every such case is named.
     """
-    subjects, passed_over = make_subjects(recipe, list(engines.values()))
-    ordinal = {g: count() for g in GENDERS}
-    identities = tuple(
-        Identity.model_validate(
-            {"subject_id": s.subject_id, "gender": s.gender, "split": split_of(s.gender, next(ordinal[s.gender]))}
-        )
-        for s in subjects
-    )
-    clips = list(islice(_clips(recipe, subjects, engines, motions or {}, animate), limit))
-    stills = [draw(s) if draw else s for s in islice(_stills(recipe, subjects, engines), limit)]
+    known = known or NOBODY
+    subjects, passed_over = make_subjects(recipe, list(engines.values()), known)
+    redefined = redefined_subjects(known, subjects)
+    refuse_redefined(redefined, f"recipe {recipe.name!r} {recipe.version}", known)
+    identities = with_born(known, subjects)
+    drawn = (draw(s) if draw else s for s in _stills(recipe, subjects, engines))
     split = {i.subject_id: i.split for i in identities}
-    scenes = list(islice(_scenes(recipe, subjects, split), limit))
+    clips = new_items(known, _clips(recipe, subjects, engines, motions or {}, animate), limit, redefined)
+    stills = new_items(known, drawn, limit, redefined)
+    scenes = new_items(known, _scenes(recipe, subjects, split), limit, redefined)
+    refuse_redefined(redefined, f"recipe {recipe.name!r} {recipe.version}", known)
     names = tuple(i.subject_id for i in identities)
     shards: list[ShardSpec] = []
     rows = {s: count() for s in SPLITS}
@@ -189,7 +224,7 @@ def make_plan(
             for number, start in enumerate(range(0, len(chosen), size)):
                 batch = tuple(chosen[start : start + size])
                 shards.append(ShardSpec(config, name, recipe.version, number, next(rows[name]), batch, names))
-    return Plan(recipe, identities, tuple(shards), tuple(passed_over))
+    return Plan(recipe, identities, tuple(shards), tuple(passed_over), tuple(subjects))
 
 
 def _clips(
