@@ -1,0 +1,104 @@
+"""Items of the engines with networks, of random weights: exact with their files, unavailable without them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from moving_faces import OvalAnnotator, ovals, write_video
+
+from thermvision.curation.places import open_place
+from thermvision.curation.revision import ITEM_CONFIGS
+from thermvision.generation.build import build_release, prepare
+from thermvision.generation.engines.liveportrait import faces as faces_module
+from thermvision.generation.regeneration.rebuild import broken_shards, plan_repairs, rebuild
+from thermvision.generation.regeneration.regenerate import Checked, all_parts, regenerate, version_of
+from thermvision.generation.regeneration.supplies import supplies_of
+from thermvision.generation.run import engine_of
+
+PEOPLE = """
+name = "Drawn"
+version = "1.0"
+seed = 3
+[subjects]
+female = 1
+male = 0
+"""
+MOVED = """
+[clips]
+engine = "liveportrait"
+source = "pictures"
+size = 64
+head_pose = 2
+driving = "nod.mkv"
+weights = "random"
+"""
+DRAWN = """
+[stills]
+engine = "flux"
+size = 64
+frontal_pose = 1
+mix = 1
+[flux]
+weights = "random"
+steps = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def ovals_are_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(faces_module, "default_annotator", OvalAnnotator)
+    engine_of.cache_clear()
+    yield
+    engine_of.cache_clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    from thermvision.generation.run import encode_png
+
+    files = tmp_path / "files"
+    (files / "pictures").mkdir(parents=True)
+    write_video(files / "nod.mkv", [ovals(64, 64, (30, 26 + 2 * n), radius=14) for n in range(3)])
+    (files / "pictures" / "a.png").write_bytes(encode_png(ovals(150, 180, (90, 70))))
+    return files
+
+
+def again(root: Path, files: Path | None = None) -> list[Checked]:
+    place = open_place(root)
+    shards = [s for s in place.release.shards if s.config in ITEM_CONFIGS]
+    supplies = {version_of(s): supplies_of(place, version_of(s), files) for s in shards}
+    return list(regenerate(place, all_parts(shards), supplies, quiet=True))
+
+
+@pytest.mark.slow
+def test_clips_of_moved_pictures(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "release"
+    build_release(prepare(PEOPLE + MOVED, folder=folder), root, quiet=True)
+    (without,) = again(root)
+    assert without.state == "unavailable"
+    assert "--files FOLDER" in without.reason
+    assert [(c.state, c.reason) for c in again(root, folder)] == [("exact", "")]
+    shutil.move(folder / "nod.mkv", folder / "pictures" / "other_name.mkv")  # by content, wherever it lies
+    assert [c.state for c in again(root, folder)] == ["exact"]
+    shutil.move(folder / "pictures" / "other_name.mkv", folder / "nod.mkv")
+
+    place, before = open_place(root), {p: p.read_bytes() for p in root.glob("data/**/*.parquet")}
+    shutil.rmtree(root / "data")
+    broken = list(broken_shards(place, place.release.shards))
+    assert all(r.job is None for r in plan_repairs(place, broken))
+    assert all(r.done for r in rebuild(root, plan_repairs(place, broken, folder), quiet=True))
+    assert {p: p.read_bytes() for p in root.glob("data/**/*.parquet")} == before
+
+
+@pytest.mark.slow
+def test_stills_drawn_from_words(tmp_path: Path) -> None:
+    root = tmp_path / "release"
+    build_release(prepare(PEOPLE + DRAWN), root, quiet=True)
+    assert [(c.state, c.reason) for c in again(root)] == [("exact", "")] * 2
