@@ -185,12 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``thermvision``; returns its exit code (see `thermvision.annotations.errors`)."""
     from thermvision.curation import commands as curation
     from thermvision.curation.console import new_app, run
-    from thermvision.dataset_card.commands import finish
+    from thermvision.dataset_card import commands as dataset_card
     from thermvision.generation import commands as generation
 
     app = new_app(__version__)
-    curation.register(app, finish)
-    generation.register(app, finish)
+    curation.register(app, dataset_card.finish)
+    generation.register(app, dataset_card.finish)
+    dataset_card.register(app)
     return run(app, sys.argv[1:] if arguments is None else list(arguments))
 
 
