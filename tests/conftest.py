@@ -23,6 +23,7 @@ from thermvision.curation.video import encode_gray
 from thermvision.generation.engines import threads
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share modules, and worker processes find them by name
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers that pytest starts: there is one a core
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may reach for a server, nor touch the caches of who runs it
 _CACHE = tempfile.TemporaryDirectory(prefix="thermvision-tests-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = os.environ["MPLCONFIGDIR"] = _CACHE.name
@@ -296,3 +297,17 @@ def one_thread() -> Iterator[None]:
     """Torch on one thread: those that wait for each other on busy cores take a hundred times as long as one."""
     with threads.one_thread():
         yield
+
+
+@pytest.fixture
+def ovals_are_faces(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Warm ovals count as faces wherever LivePortrait looks for one; engines are made anew, before and after."""
+    from moving_faces import OvalAnnotator
+
+    from thermvision.generation.engines import engine_of
+    from thermvision.generation.engines.liveportrait import faces
+
+    monkeypatch.setattr(faces, "default_annotator", OvalAnnotator)
+    engine_of.cache_clear()
+    yield
+    engine_of.cache_clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from moving_faces import OvalAnnotator, levels, ovals, write_video
+from moving_faces import levels, ovals, write_video
 from safetensors.torch import load_file, save_file
 
 import thermvision_db
@@ -22,7 +21,6 @@ from thermvision.curation.video import decode_gray, min_psnr
 from thermvision.generation import animate as animate_module
 from thermvision.generation.animate import Animated, AnimateSettings, animate_files, find_pairs
 from thermvision.generation.engines.liveportrait import driver as driver_module
-from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.engines.liveportrait.engine import NOISE, LivePortraitEngine
 from thermvision.generation.engines.liveportrait.keypoints import rotation_matrix
 from thermvision.generation.engines.liveportrait.layers import NARROW
@@ -30,14 +28,7 @@ from thermvision.generation.engines.liveportrait.random_weights import random_ch
 from thermvision.generation.engines.liveportrait.template import MotionTemplate, read_template, write_template
 from thermvision.generation.run import encode_png, pixels_digest
 
-
-@pytest.fixture(autouse=True)
-def ovals_are_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(faces_module, "default_annotator", OvalAnnotator)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("ovals_are_faces")
 
 
 @pytest.fixture

@@ -8,17 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
-from moving_faces import OvalAnnotator, ovals, write_video
+from moving_faces import ovals, write_video
 
 import thermvision_db
-from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.engines.liveportrait.driving import DrivingOptions
 from thermvision.generation.engines.liveportrait.layers import NARROW
 from thermvision.generation.engines.liveportrait.random_weights import random_checkpoint
 from thermvision.generation.recipe import parse_recipe
 from thermvision.generation.recipe_tables import LivePortraitTable
-from thermvision.generation.run import encode_png, engine_of
+from thermvision.generation.run import encode_png
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "liveportrait.md").read_text(encoding="utf-8")
@@ -34,14 +32,12 @@ def commands(text: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ovals_are_faces")
 @pytest.mark.parametrize("text", [DOC, CHAPTER], ids=["doc", "readme"])
 def test_the_commands_run(
     text: str, tmp_path: Path, wave_engine: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(faces_module, "default_annotator", OvalAnnotator)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     random_checkpoint(tmp_path / "LivePortrait" / "checkpoints" / "thermal", NARROW)
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "ANNA.png").write_bytes(encode_png(ovals(100, 120, (60, 50))))
@@ -59,8 +55,6 @@ def test_the_commands_run(
         assert thermvision_db.main([*arguments, *quiet, *more]) == 0, arguments
         assert "lacking  engine liveportrait" not in capsys.readouterr().out
     assert (tmp_path / "clips" / "ANNA" / "talk.mp4").is_file()
-    engine_of.cache_clear()
-    torch.set_num_threads(threads)
 
 
 def test_the_recipe_and_the_options_are_the_codes():

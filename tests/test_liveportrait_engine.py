@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from moving_faces import OvalAnnotator, levels, ovals, write_video
+from moving_faces import levels, ovals, write_video
 
 import thermvision_db
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, UsageError
@@ -23,13 +22,14 @@ from thermvision.generation.animations import input_file
 from thermvision.generation.build import build_release, prepare
 from thermvision.generation.engines import get_engine
 from thermvision.generation.engines.liveportrait import driver as driver_module
-from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.engines.liveportrait.engine import NOISE, LivePortraitEngine
 from thermvision.generation.engines.liveportrait.layers import NARROW
 from thermvision.generation.engines.liveportrait.random_weights import random_checkpoint
 from thermvision.generation.preprocess import STEPS
-from thermvision.generation.run import encode_png, engine_of, pixels_digest
+from thermvision.generation.run import encode_png, pixels_digest
 from thermvision.generation.specs import Animation, ClipSpec, InputFile, SceneSpec, StillSpec, Subject
+
+pytestmark = pytest.mark.usefixtures("ovals_are_faces")
 
 RECIPE = """
 name = "Moved"
@@ -47,17 +47,6 @@ expression = 1
 driving = "nod.mkv"
 weights = "random"
 """
-
-
-@pytest.fixture(autouse=True)
-def ovals_are_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(faces_module, "default_annotator", OvalAnnotator)
-    engine_of.cache_clear()
-    yield
-    engine_of.cache_clear()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

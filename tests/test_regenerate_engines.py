@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from moving_faces import OvalAnnotator, ovals, write_video
+from moving_faces import ovals, write_video
 
 from thermvision.curation.places import open_place
 from thermvision.curation.revision import ITEM_CONFIGS
 from thermvision.generation.build import build_release, prepare
-from thermvision.generation.engines.liveportrait import faces as faces_module
 from thermvision.generation.regeneration.rebuild import broken_shards, plan_repairs, rebuild
 from thermvision.generation.regeneration.regenerate import Checked, all_parts, regenerate, version_of
 from thermvision.generation.regeneration.supplies import supplies_of
-from thermvision.generation.run import engine_of
+
+pytestmark = pytest.mark.usefixtures("ovals_are_faces")
 
 PEOPLE = """
 name = "Drawn"
@@ -46,17 +44,6 @@ mix = 1
 weights = "random"
 steps = 2
 """
-
-
-@pytest.fixture(autouse=True)
-def ovals_are_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(faces_module, "default_annotator", OvalAnnotator)
-    engine_of.cache_clear()
-    yield
-    engine_of.cache_clear()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
