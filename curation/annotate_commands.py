@@ -13,8 +13,8 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError, UsageError
 from thermvision.annotations.findings import Finding
 
-from .commands import AsJson, DryRun, Finish, Limit, Quiet, Workers
 from .console import show_json
+from .options import AsJson, DryRun, Finish, Limit, Quiet, Release, Workers
 
 if TYPE_CHECKING:
     from .annotate import Summary
@@ -145,7 +145,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
 
     @app.command()
     def export(
-        release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+        release: Release,
         out: Labels,
         format: Format = None,
         layout: Annotated[str | None, typer.Option(help="published: the folders of the published archives.")] = None,

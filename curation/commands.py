@@ -1,9 +1,7 @@
-"""The command import, and the options that commands of every floor share."""
+"""The command import, and all the commands of this floor."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,40 +10,22 @@ from rich.console import Console
 
 from thermvision.annotations.errors import FindingsError
 
+from . import annotate_commands, verify_commands
 from .audits import commands as audits
 from .checks import commands as checks
 from .console import show_json
+from .differences import commands as differences
 from .duplicates import commands as duplicates
 from .evaluation import commands as evaluation
+from .options import AsJson, DryRun, Finish, Limit, Out, Quiet, Workers
 from .protocols import commands as protocols
 from .protocols import comparison_commands as comparison
 from .reviews import commands as reviews
 from .statistics import commands as statistics
 
-# Called with a finished release; writes its card and pictures and returns the lines that end the command.
-Finish = Callable[[Path], list[str]]
-
-Out = Annotated[
-    Path, typer.Option("--out", help="Folder of the release: new, empty, or one this command was started in.")
-]
-Workers = Annotated[int, typer.Option(min=1, help="Worker processes.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many clips and this many stills.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made, write nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Release = Annotated[Path, typer.Argument(help="Folder of a release.")]
-
-
-def default_workers() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
 
 def register(app: typer.Typer, finish: Finish) -> None:
     """Add the commands of this floor to ``app``."""
-    from . import annotate_commands, verify_commands
-    from .differences import commands as differences
-
     annotate_commands.register(app, finish)
     audits.register(app)
     checks.register(app, finish)

@@ -10,9 +10,8 @@ import typer
 from thermvision.annotations.errors import FindingsError
 
 from .console import counted, human_bytes, show_json, to_stderr
+from .options import AsJson, Release
 
-Release = Annotated[Path, typer.Argument(help="Folder of a release.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SHOWN = 5
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from thermvision.curation.commands import AsJson, Release
 from thermvision.curation.console import human_bytes, show_json
+from thermvision.curation.options import AsJson, Release
 
 
 def finish(root: Path) -> list[str]:

@@ -13,8 +13,8 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError, MissingDependencyError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.annotations.training import commands as training_commands
-from thermvision.curation.commands import AsJson, DryRun, Finish, Limit, Quiet, default_workers
 from thermvision.curation.console import human_bytes, show_json
+from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Limit, Quiet, default_workers
 from thermvision.generation import animate_commands, generate_commands
 from thermvision.generation.engines.flux.training import commands as lora_commands
 from thermvision.generation.engines.liveportrait.training import commands as finetune_commands
@@ -53,7 +53,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         recipe: Annotated[
             str, typer.Argument(help="A TOML recipe, or a bundled one: quickstart, paper, training.")
         ] = "quickstart",
-        workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
+        workers: CoreWorkers = None,
         limit: Limit = None,
         retry_failed: Annotated[
             bool, typer.Option("--retry-failed", help="Try items again that failed before.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermvision.annotations.errors import UsageError
-from thermvision.curation.commands import AsJson, DryRun, Quiet
 from thermvision.curation.console import show_json
+from thermvision.curation.options import AsJson, DryRun, Quiet
 
 if TYPE_CHECKING:
     from thermvision.generation.flux_tables import FluxTable, LoraFile

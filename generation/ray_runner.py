@@ -20,8 +20,8 @@ from typing import Any
 
 from thermvision.annotations.errors import MissingDependencyError, RemoteError, ThermVisionError, UsageError
 from thermvision.curation.assembly import software_versions
-from thermvision.curation.commands import default_workers
 from thermvision.curation.console import to_stderr
+from thermvision.curation.options import default_workers
 from thermvision.curation.runners import Advance, Job, Outcome, Worker
 
 RETRIES = 5  # of a job whose node or process was lost; what the job itself raises is never tried again

@@ -13,6 +13,7 @@ from thermvision.annotations.errors import FindingsError, UsageError
 from thermvision.annotations.schema import SPLITS
 
 from ..console import show_json
+from ..options import AsJson, Quiet, Release
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def audit(
-        release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+        release: Release,
         out: Annotated[Path | None, typer.Option("--out", help="Folder for audit.html and audit.json.")] = None,
         split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "all",
         frames: Annotated[int, typer.Option(min=2, max=64, help="Frames of each clip, evenly spread.")] = 12,
@@ -33,8 +34,8 @@ def register(app: typer.Typer) -> None:
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap and of the draw of people.")] = 0,
         workers: Annotated[int, typer.Option(min=1, help="Processes that read frames.")] = 1,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Look for shortcuts: who is recognised without a face, trivial answers, parity, label quality, split leaks.
 

@@ -13,6 +13,7 @@ import typer
 from thermvision.annotations.errors import FindingsError, UsageError
 
 from ..console import counted, show_json
+from ..options import AsJson, Quiet, Workers
 
 
 def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
@@ -34,13 +35,13 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
         ] = None,
         kinds: Annotated[bool, typer.Option("--kinds", help="List the kinds of findings and stop.")] = False,
         scores: Annotated[bool, typer.Option("--scores", help="Write every score to OUT/scores.parquet.")] = False,
-        workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+        workers: Workers = 1,
         out: Annotated[Path | None, typer.Option(help="New folder for the page, the pictures and the tables.")] = None,
         fix: Annotated[
             Path | None, typer.Option(help="New folder for the next version of the release, with safe repairs.")
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Find what is wrong with files, labels, pictures, faces, heat and motion. Exit code 1 where something is.
 

@@ -9,8 +9,8 @@ import typer
 
 from thermvision.annotations.errors import FindingsError
 
-from ..commands import AsJson
 from ..console import counted, human_bytes, show_json
+from ..options import AsJson
 
 LISTED = 5  # names a line shows before it counts
 _PLACES = "a folder, ORG/NAME@REVISION or hf://datasets/ORG/NAME of the Hub, or a URL."

@@ -13,6 +13,7 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError
 
 from ..console import show_json
+from ..options import AsJson, Quiet, Workers
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +30,10 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option(help="Likeness (0 to 1) from which two faces are one picture; calibrated else.")
         ] = None,
         limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips and so many stills.")] = None,
-        workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+        workers: Workers = 1,
         out: Annotated[Path | None, typer.Option(help="Folder for JSON, Parquet and a page with the pairs.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Find stills and clips that are there twice, people who look alike, and memorised training pictures.
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from thermvision.annotations.errors import UsageError
 
 from ..console import show_json
+from ..options import AsJson, Quiet
 from ..store import atomic_write
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def register(app: typer.Typer) -> None:
         plots: Annotated[Path | None, typer.Option(help="Folder for the plots of --protocol robustness.")] = None,
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap, and of lists that are made now.")] = 0,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
         out: Annotated[Path | None, typer.Option(help="Write the JSON with curves and tables to this file.")] = None,
     ) -> None:
         """Score detection, landmarks, pose, verification and attributes, beside trivial baselines.

@@ -14,6 +14,7 @@ from rich.table import Table
 from thermvision.annotations.errors import FindingsError, UsageError
 
 from ..console import show_json
+from ..options import AsJson, Release
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def split(
-        release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+        release: Release,
         kind: Annotated[str, typer.Option(help="kfold, leave-attribute-out or protocol.")] = "kfold",
         k: Annotated[int, typer.Option("--k", help="kfold: how many folds.")] = 5,
         fold: Annotated[int | None, typer.Option(help="kfold: this fold is test, the others are train.")] = None,
@@ -50,7 +51,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         by: Annotated[str | None, typer.Option("--by", help="Who makes the table; without it the user.")] = None,
         reason: Annotated[str, typer.Option(help="Why, in a sentence; it is put before each row's own reason.")] = "",
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        as_json: AsJson = False,
         out: Annotated[Path | None, typer.Option(help="The table: a .csv or .parquet file.")] = None,
     ) -> None:
         """Deal people or items into other splits: a small table, which load(split_table=...) applies.

@@ -13,6 +13,7 @@ from rich.table import Table as Printed
 from thermvision.annotations.errors import UsageError
 
 from ..console import show_json, to_stderr
+from ..options import AsJson, Quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +65,8 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(min=0, help="Of weights, order and deals.")] = 0,
         out: Annotated[Path | None, typer.Option(help="JSON file; a stopped run goes on with it.")] = None,
         plots: Annotated[Path | None, typer.Option(help="Folder for the plot, comparison.svg and .png.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Train classifiers on synthetic faces, alone and with real ones, and test them on real people.
 

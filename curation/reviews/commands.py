@@ -12,6 +12,7 @@ from rich.console import Console
 from thermvision.annotations.errors import UsageError
 
 from ..console import counted, show_json
+from ..options import AsJson, Quiet, Workers
 
 if TYPE_CHECKING:
     from .apply import Applied
@@ -43,7 +44,7 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
             list[str] | None, typer.Option("--reject", help="Kind of finding that rejects (repeat).")
         ] = None,
         out: Annotated[Path, typer.Option(help="Table of decisions to append to.")] = Path("decisions.jsonl"),
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Append decisions on items or frames to a table: accept, reject, relabel, tag. The release stays as it is.
 
@@ -96,10 +97,10 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
         carry_over: Annotated[
             bool, typer.Option("--carry-over", help="Take decisions on other versions too, by item id.")
         ] = False,
-        workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+        workers: Workers = 1,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, write nothing.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Make the next version of a release from decisions; the release itself stays as it is.
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from thermvision.annotations.errors import FindingsError
 
 from ..console import show_json
+from ..options import AsJson, Quiet, Release
 
 
 def register(app: typer.Typer) -> None:
@@ -19,13 +20,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def stats(
-        release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+        release: Release,
         sample: Annotated[
             int, typer.Option(min=0, max=1_000_000, help="Frames to decode for gray levels; 0: none.")
         ] = 400,
         out: Annotated[Path | None, typer.Option(help="Folder for JSON, Parquet tables, plots and a page.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Count what a release holds: people, hours, poses, expressions, attributes, boxes, gray levels, temperatures.
 

@@ -10,6 +10,7 @@ import typer
 
 from thermvision.annotations.errors import UsageError
 from thermvision.curation.console import counted, human_bytes, show_json, to_stderr
+from thermvision.curation.options import AsJson, Quiet, Release
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def publish(
-        release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+        release: Release,
         repo: Annotated[str | None, typer.Option("--repo", help="Dataset of the Hub, ORG/NAME.")] = None,
         to: Annotated[Path | None, typer.Option("--to", help="Folder to publish to, instead of the Hub.")] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, to the byte.")] = False,
@@ -29,8 +30,8 @@ def register(app: typer.Typer) -> None:
             Literal["auto", "manual"] | None, typer.Option("--gated", help="Readers agree first; manual: you accept.")
         ] = None,
         message: Annotated[str | None, typer.Option("--message", help="Message of the commit.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Publish a release: new files first, then one commit that readers see whole, then its tag.
 

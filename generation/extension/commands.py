@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from thermvision.annotations.errors import FindingsError
-from thermvision.curation.commands import AsJson, DryRun, Finish, Out, Quiet, Release
 from thermvision.curation.console import counted, human_bytes, show_json
+from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Out, Quiet, Release
 from thermvision.generation.runners import Address, RunnerName, Where, runner_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         release: Release,
         recipe: Annotated[str, typer.Argument(help="A TOML recipe of a higher version: the whole, or what is added.")],
         out: Out,
-        workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
+        workers: CoreWorkers = None,
         limit: Annotated[
             int | None, typer.Option(min=1, help="Add this many clips, stills and scenes at the most.")
         ] = None,

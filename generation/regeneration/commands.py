@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thermvision.annotations.errors import FindingsError, UsageError
-from thermvision.curation.commands import AsJson, DryRun, Quiet
 from thermvision.curation.console import counted, human_bytes, show_json, to_stderr
+from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Quiet
 from thermvision.generation.runners import Address, RunnerName, Where
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
         files: Annotated[Path | None, typer.Option(help="Folder that holds the files its recipes name.")] = None,
         weights: Annotated[str, typer.Option(help="Folder of LivePortrait's checkpoints, or random.")] = "",
         flux_weights: Annotated[str, typer.Option(help="Folder of FLUX's files, or random.")] = "",
-        workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
+        workers: CoreWorkers = None,
         runner: RunnerName = Where.local,
         address: Address = None,
         dry_run: DryRun = False,

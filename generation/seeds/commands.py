@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermvision.annotations.errors import FindingsError, UsageError
-from thermvision.curation.commands import AsJson, DryRun, Quiet
 from thermvision.curation.console import show_json
+from thermvision.curation.options import AsJson, DryRun, Quiet
 
 if TYPE_CHECKING:
     from .pictures import FaceFinder

@@ -11,8 +11,8 @@ import typer
 
 from thermvision.annotations.errors import FindingsError, UsageError
 from thermvision.annotations.findings import Finding
-from thermvision.curation.commands import AsJson, Quiet
 from thermvision.curation.console import show_json
+from thermvision.curation.options import AsJson, Quiet
 
 from .recipe_text import printable
 

@@ -12,6 +12,7 @@ import typer
 
 from thermvision.annotations.errors import FindingsError, MissingDependencyError, UsageError
 from thermvision.curation.console import show_json, to_stderr
+from thermvision.curation.options import AsJson, Quiet
 
 if TYPE_CHECKING:
     from thermvision.generation.flux_tables import LoraDataset, LoraTable
@@ -33,8 +34,8 @@ def register(train: typer.Typer) -> None:
         save_every: Annotated[int, typer.Option(min=1, help="Steps between states: what a crash can cost.")] = 250,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …; default: the recipe's.")] = "",
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
         """Train a thermal LoRA for FLUX.1-dev; the defaults are the article's.
 

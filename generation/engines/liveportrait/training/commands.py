@@ -10,6 +10,7 @@ import typer
 
 from thermvision.annotations.errors import MissingDependencyError
 from thermvision.curation.console import to_stderr
+from thermvision.curation.options import Quiet
 
 INSTALL = 'pip install -c constraints.txt -e ".[liveportrait]"'
 
@@ -40,7 +41,7 @@ def register(train: typer.Typer) -> None:
             str, typer.Option(help="Steps done to every frame: normalize,denoise,equalize; or paper: all three.")
         ] = "",
         allow_pth: Annotated[bool, typer.Option("--allow-pth", help="Read .pth files, without running them.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+        quiet: Quiet = False,
     ) -> None:
         """Fine-tune LivePortrait for thermal faces on rendered clips, whose labels are exact.
 
