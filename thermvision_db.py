@@ -183,10 +183,13 @@ def frames(row: Mapping[str, Any], indices: Sequence[int] | None = None) -> NDAr
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``thermvision``; returns its exit code (see `thermvision.annotations.errors`)."""
-    from thermvision.curation import commands as curation
-    from thermvision.curation.console import new_app, run
-    from thermvision.dataset_card import commands as dataset_card
-    from thermvision.generation import commands as generation
+    try:
+        from thermvision.curation import commands as curation
+        from thermvision.curation.console import new_app, run
+        from thermvision.dataset_card import commands as dataset_card
+        from thermvision.generation import commands as generation
+    except KeyboardInterrupt:  # nothing has begun: this is the first half second
+        return 130
 
     app = new_app(__version__)
     curation.register(app, dataset_card.finish)

@@ -7,19 +7,22 @@ with the jobs that have none, and ends with the same `release.json` as one that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from thermvision.annotations.errors import DamagedInputError, OutputError, UsageError
 
+from .console import to_stderr
 from .pack import Digest, Shard
 from .progress import BuildProgress
 from .release import MANIFEST, Failed, Manifest, read_release, write_release
@@ -28,6 +31,7 @@ from .storage import MARKER, PLAN, Storage, StoredWorker, has, is_url, pull, pus
 from .store import atomic_write, canonical_json, read_json, remove_partial, sha256_bytes, sha256_file, writing
 
 BUILD_FOLDER = ".build"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Lustre and NFS, as some are mounted
 _BYTES_DEPEND_ON = ("av", "numpy", "opencv-python-headless", "pillow", "pyarrow", "scipy")
 
 
@@ -108,7 +112,8 @@ def assemble(
         if storage:
             pull(storage, root, BUILD_FOLDER)
             worker = StoredWorker(worker, storage, marker_of)
-        done = _completed(root, jobs, digest, made_from, software, is_there)
+        place = storage.url if storage else str(root)
+        done = _completed(root, place, jobs, digest, made_from, software, is_there)
         if retry_failed:
             done = {key: marker for key, marker in done.items() if not marker.failed}
         waiting = [job for job in jobs if job.key not in done]
@@ -122,7 +127,8 @@ def assemble(
             if storage:
                 push(storage, root, BUILD_FOLDER)
             with BuildProgress(len(waiting), sum(j.frames for j in waiting), quiet=quiet) as progress:
-                for job, outcome in run(root, waiting, worker, workers, progress.advance):
+                # Parquet's writer takes "faces:v1/…" for a URL
+                for job, outcome in run(root.absolute(), waiting, worker, workers, progress.advance):
                     path, text = marker_of(job, outcome)
                     atomic_write(root / path, text)
                     done[job.key] = _Done(fingerprint=job.fingerprint, shards=outcome.shards, failed=outcome.failed)
@@ -158,50 +164,71 @@ def locked(root: Path) -> Iterator[None]:
         raise UsageError(
             f"--out {root} is a file; allowed: a folder that is new, empty or was started by the same command"
         )
+    path = root / ".lock"
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-        opened = (root / ".lock").open("w")
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"another command is writing to {root}; wait for it, or choose another --out") from error
+        lock = _lock(path)
+    with lock:
         try:
             yield
         finally:
-            (root / ".lock").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> IO[str]:
+    """The file ``path``, which nobody else has locked until it is closed."""
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise OutputError(
+                f"another command is writing to {path.parent}; wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                file.close()
+                raise
+            to_stderr(f"the file system of {path.parent} has no locks; see that no other command writes there")
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # whoever had it has just ended, and the name is free or somebody else's
 
 
 def _completed(
     root: Path,
+    place: str,
     jobs: Sequence[Job],
     digest: str,
     made_from: str,
     software: Mapping[str, str],
     is_there: Callable[[Shard], bool],
 ) -> dict[str, _Done]:
-    """Done markers of the jobs whose shards are there; refuses a folder that holds something else."""
+    """Done markers of the jobs whose shards are there; refuses a folder, ``place`` to a person, with something else."""
     if (root / MANIFEST).is_file():
         release = read_release(root)
         if release.plan != digest:
             other = _explain(release.name, release.software, software)
-            raise UsageError(f"{root} holds {other}, not {made_from}; choose another --out or delete that folder")
+            raise UsageError(f"{place} holds {other}, not {made_from}; choose another --out or delete that folder")
         markers = _markers_of_release(release, jobs)
     elif (root / BUILD_FOLDER / PLAN).is_file():
         try:
             plan = _Plan.model_validate(read_json(root / BUILD_FOLDER / PLAN))
         except ValidationError as error:
-            raise DamagedInputError(f"{root / BUILD_FOLDER} is damaged; delete {root} and build again") from error
+            raise DamagedInputError(f"{place}/{BUILD_FOLDER} is damaged; delete {place} and build again") from error
         if plan.plan != digest:
             other = _explain(plan.made_from, plan.software, software)
             raise UsageError(
-                f"{root} holds a started build of {other}, not {made_from}; choose another --out or delete it"
+                f"{place} holds a started build of {other}, not {made_from}; choose another --out or delete it"
             )
         markers = {job.key: marker for job in jobs if (marker := _read_marker(root, job))}
     else:
         if foreign := [p.name for p in root.iterdir() if p.name not in (".lock", BUILD_FOLDER)]:
             raise UsageError(
-                f"{root} is not empty ({', '.join(sorted(foreign)[:3])}); allowed: a folder that is new, empty or was"
+                f"{place} is not empty ({', '.join(sorted(foreign)[:3])}); allowed: a folder that is new, empty or was"
                 " started by the same command; choose another --out"
             )
         return {}

@@ -48,7 +48,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         result = command.main(list(arguments), prog_name="thermvision", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except ThermVisionError as error:
-        print(f"thermvision: {error}", file=sys.stderr)
+        print("thermvision:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -73,6 +73,15 @@ def show_json(value: Any) -> None:
 def to_stderr(line: str) -> None:
     """Print a line of progress: on stderr and at once, so that stdout stays the result's."""
     print(line, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    r"""``text`` on one line and without control characters, as names of files may hold them.
+
+    >>> printable("a\nb\x1b[31m ü")
+    'a\\nb\\x1b[31m ü'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def human_bytes(count: float) -> str:

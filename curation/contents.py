@@ -22,6 +22,7 @@ CROISSANT, LICENCE, CITATION = "croissant.json", "LICENSE", "CITATION.cff"
 IMPORT_REPORT = "import_report.json"
 SEALED_FILES = (README, LICENCE, CITATION, CROISSANT, IDENTITIES, IMPORT_REPORT)
 SEALED_FOLDERS = ("preview", "protocols")
+READ_BY_LOADERS = ("dataset_infos.json", ".huggingface.yaml")  # by load_dataset, which may then load other files
 OWN_FOLDERS = ("data", "recipes", *SEALED_FOLDERS)  # nothing lies there but what the manifest lists
 
 
@@ -54,6 +55,17 @@ def is_sealed(manifest: Manifest) -> bool:
     A sealed release lists its card, without which it does not load.
     """
     return README in manifest.files
+
+
+def may_be_sealed(path: str) -> bool:
+    """Whether `seal` lists a file of this path; hidden ones are never seen, nor would links on their way be.
+
+    >>> may_be_sealed("README.md"), may_be_sealed("preview/overlay.mp4"), may_be_sealed("preview/.x")
+    (True, True, False)
+    """
+    first, *rest = path.split("/")
+    hidden = any(part.startswith(".") for part in (first, *rest))
+    return path in SEALED_FILES or (first in SEALED_FOLDERS and bool(rest) and not hidden)
 
 
 def release_files(root: Path, manifest: Manifest) -> tuple[ReleaseFile, ...]:

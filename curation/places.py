@@ -7,6 +7,7 @@ the manifest says.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -17,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
-
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from thermvision.annotations.errors import (
     DamagedInputError,
@@ -31,6 +30,7 @@ from thermvision.annotations.errors import (
 from .contents import SIGNATURE, listed
 from .pack import Shard
 from .release import MANIFEST, README, Manifest, read_release
+from .storage import checked_place
 from .store import MAX_JSON_BYTES, atomic_path, sha256_file, writing
 
 HUB = "hf://datasets/"
@@ -46,12 +46,16 @@ class _PassingError(Exception):
 
 
 class Remote(Protocol):
-    """Files that are not here. Both methods raise RemoteError where the other side refuses or does not answer."""
+    """Files that are not here."""
 
     def get(self, path: str, most: int, again: bool = False) -> Path | None:
         """A local copy of a file of ``most`` bytes at the most; None where there is no such file.
 
         ``again`` takes it from there although a copy is here.
+
+        Raises:
+            RemoteError: the other side refuses or does not answer.
+            DamagedInputError: it has more bytes.
         """
 
 
@@ -151,10 +155,11 @@ def open_place(place: str | Path) -> Place:
         MissingDependencyError: the package that reads such a URL is not installed.
     """
     text = str(place)
-    if Path(place).exists():
+    if os.path.exists(text):  # pathlib raises for names that are too long
         return Place(text, Path(place), read_release(Path(place)))
     if named := hub_name(text):
         return _open_hub(*named)
+    text = checked_place(text)
     if "://" in text:
         return _open_url(text)
     raise UsageError(
@@ -216,14 +221,20 @@ def _download(repo: str, revision: str, path: str, most: int, again: bool) -> Pa
         return None
 
 
-@retry(
-    retry=retry_if_exception_type(_PassingError),
-    stop=stop_after_attempt(5),
-    wait=wait_random_exponential(multiplier=0.2, max=10),
-    reraise=True,
-)
 def _kept_by_the_client(repo: str, revision: str, path: str, again: bool) -> Path:
     """The file in the cache of the Hub's client, which goes on with a download that broke off but not with all."""
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_PassingError),
+        stop=tenacity.stop_after_attempt(5),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+        reraise=True,
+    )
+    return retrying(_downloaded, repo, revision, path, again)
+
+
+def _downloaded(repo: str, revision: str, path: str, again: bool) -> Path:
     from huggingface_hub import constants, errors, hf_hub_download
 
     try:
@@ -279,12 +290,11 @@ def _hub_errors(name: str) -> Iterator[None]:
 
 def _open_url(url: str) -> Place:
     folder = Path(tempfile.mkdtemp(prefix="thermvision-"))
-    name = re.sub(r"//[^/@]*@", "//", url)  # a URL may hold a password
-    remote = _Url(url.rstrip("/"), name, folder)
+    remote = _Url(url, folder)
     try:
         if remote.get(MANIFEST, MAX_JSON_BYTES) is None:
-            raise UsageError(f"{name} has no {MANIFEST}: it is no release; give the URL of its folder")
-        place = Place(name, folder, read_release(folder), remote)
+            raise UsageError(f"{url} has no {MANIFEST}: it is no release; give the URL of its folder")
+        place = Place(url, folder, read_release(folder), remote)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -297,7 +307,6 @@ class _Url:
     """A folder that fsspec reads; copies lie in a temporary folder of bounded size."""
 
     url: str
-    name: str
     folder: Path
 
     def get(self, path: str, most: int, again: bool = False) -> Path | None:
@@ -310,21 +319,21 @@ class _Url:
             system, base = fsspec.core.url_to_fs(self.url)
             size = system.info(f"{base}/{path}")["size"]
             if size is None or size > most:
-                raise DamagedInputError(f"{path} of {self.name} has {size} bytes; allowed: {most} at the most")
+                raise DamagedInputError(f"{path} of {self.url} has {size} bytes; allowed: {most} at the most")
             self._make_room(int(size))
             with system.open(f"{base}/{path}", "rb") as source, atomic_path(copy, durable=False) as temporary:
-                _copy(source, temporary, int(size), f"{path} of {self.name}")
+                _copy(source, temporary, int(size), f"{path} of {self.url}")
             return copy
         except FileNotFoundError:
             return None
         except ThermVisionError:
             raise
         except ImportError as error:
-            raise MissingDependencyError(f"{self.name} is read by a package that is not here: {error}") from error
+            raise MissingDependencyError(f"{self.url} needs a package: {error}") from error
         except ValueError as error:
-            raise UsageError(f"{self.name} is no URL that fsspec reads ({error})") from error
+            raise UsageError(f"{self.url} is no URL that fsspec reads ({error})") from error
         except Exception as error:  # every system has exceptions of its own
-            raise RemoteError(f"{self.name} does not give {path} ({type(error).__name__}); try again") from error
+            raise RemoteError(f"{self.url} does not give {path} ({type(error).__name__}); try again") from error
 
     def _make_room(self, size: int) -> None:
         """Delete the oldest copies until there is room for ``size`` bytes more; the manifest stays."""

@@ -30,6 +30,10 @@ LICENCES = {
 _HUB_LICENCES = ("cc-by-4.0",)  # the ones the Hub knows by name
 
 
+# long numbers are no versions, and Python refuses to read them
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}(\.[0-9]{1,9})?$")]
+
+
 class Identity(BaseModel):
     """A subject of the release; its place in the list is its number in the ClassLabel."""
 
@@ -57,8 +61,8 @@ class Manifest(BaseModel):
 
     format: Literal["thermvision-release/1"] = "thermvision-release/1"
     name: str
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
-    parent: str | None = None
+    version: Version
+    parent: Version | None = None
     source: Literal["build", "import"]
     licences: dict[str, Annotated[str, one_of(*LICENCES)]]
     identities: tuple[Identity, ...]
@@ -88,7 +92,10 @@ class Manifest(BaseModel):
     @property
     def licence(self) -> str:
         """The strictest licence among the engines'."""
-        return next(name for name in LICENCES if name in self.licences.values())
+        found = [name for name in LICENCES if name in self.licences.values()]
+        if not found:
+            raise DamagedInputError(f"{MANIFEST} names no licence; allowed: one of {', '.join(LICENCES)}; restore it")
+        return found[0]
 
     def shards_of(self, config: str, split: str | None = None) -> list[Shard]:
         """Shards that hold the rows of a config (and split), in reading order."""

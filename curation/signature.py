@@ -64,12 +64,13 @@ def sign_release(root: Path, key: Path, password: Password) -> Signed:
         password: called once, and only where the key is encrypted.
 
     Raises:
-        UsageError: there is no release, it is not sealed, the key file is none or the password is wrong.
+        UsageError: there is no release, it is not sealed, the key file is none or lies in it, the password is wrong.
         DamagedInputError: the release is not what its manifest says.
         MissingDependencyError: py-minisign is not installed.
         OutputError: the signature cannot be written.
     """
     manifest = read_release(root)
+    check_place(root, key)
     with _secret_key(key, password) as secret:
         if not is_sealed(manifest):
             raise UsageError(
@@ -130,15 +131,25 @@ def verify_signature(root: Path, key: str) -> Signed | Finding:
     return Signed(_id(public.to_base64()), signature.trusted_comment)
 
 
+def check_place(root: Path, key: Path) -> None:
+    """Raise UsageError where a secret key lies in a release: sealed and published with it, it would be everybody's."""
+    if root.resolve() in key.resolve().parents:
+        raise UsageError(
+            f"the key {key} lies in the release {root}; secret keys stay at home: choose a place outside it"
+        )
+
+
 def new_keys(secret: Path, password: str) -> Path:
     """Make a pair of keys: ``secret`` (encrypted where the password is not empty) and, beside it, the public ``.pub``.
 
     Raises:
-        UsageError: one of the files is there already.
+        UsageError: one of the files is there already, or both would have one name.
         MissingDependencyError: py-minisign is not installed.
         OutputError: they cannot be written.
     """
     minisign, public = _minisign(), public_path(secret)
+    if secret == public:
+        raise UsageError(f"{secret} is the name of a public key; allowed: another --key, such as {secret.stem}.key")
     for path in (secret, public):
         if os.path.lexists(path):
             raise UsageError(f"{path} is there already, and keys are never overwritten; leave --new out, or choose"
@@ -161,11 +172,11 @@ def public_path(secret: Path) -> Path:
     return secret.with_suffix(".pub")
 
 
-def ask_password(prompt: str = "Password of the secret key") -> str:
-    """The password of a key: from the environment, else from whoever sits at the terminal.
+def ask_password(prompt: str = "Password of the secret key", *, twice: bool = False) -> str:
+    """The password of a key: from the environment, else from whoever sits at the terminal, who may have to repeat it.
 
     Raises:
-        UsageError: it is in neither.
+        UsageError: it is in neither, or was repeated otherwise.
     """
     if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return given
@@ -174,7 +185,10 @@ def ask_password(prompt: str = "Password of the secret key") -> str:
             f"there is no terminal to ask for the key's password; put it in the variable {PASSWORD_VARIABLE} (empty:"
             " none)"
         )
-    return getpass.getpass(f"{prompt}: ")
+    password = getpass.getpass(f"{prompt}: ")
+    if twice and getpass.getpass("The same once more: ") != password:
+        raise UsageError("the two passwords differ; no key was made; type the same command again")
+    return password
 
 
 @contextlib.contextmanager

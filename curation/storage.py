@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import tenacity
 
 from thermvision.annotations.errors import (
     DamagedInputError,
@@ -27,6 +25,7 @@ from thermvision.annotations.errors import (
     UsageError,
 )
 
+from .console import printable
 from .pack import Shard
 from .release import MANIFEST, read_release
 from .runners import Advance, Job, Outcome, Worker
@@ -36,7 +35,7 @@ ATTEMPTS, LONGEST_WAIT = 6, 20.0  # seconds
 PLAN, MARKER = "plan.json", ".done.json"  # in the folder of a build
 MIRROR_BYTES = 4 * 2**30  # a release up to this size is fetched for its card and previews
 # an object appears when it is whole; elsewhere a file is written beside its name and renamed
-_WHOLE_OR_NOT = ("memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "hf")
+_WHOLE_OR_NOT = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "hf"})
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z][a-z0-9+.-]*)*://", re.IGNORECASE)
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
@@ -49,6 +48,31 @@ def is_url(place: str) -> bool:
     (True, False, False)
     """
     return bool(_URL.match(place))
+
+
+def checked_place(place: str) -> str:
+    """``place``, a folder or a URL, without slashes at its end.
+
+    >>> checked_place("s3://bucket/faces/"), checked_place("releases/faces:new")
+    ('s3://bucket/faces', 'releases/faces:new')
+
+    Raises:
+        UsageError: it holds a password, which would be in messages and process lists, or has too few slashes.
+    """
+    if re.search(r"://[^/]*:[^/]*@", place):
+        raise UsageError(
+            f"{place.split('://')[0]}:// is given with a password; allowed: a URL without one; give it as the package"
+            " for that protocol takes it, from the environment or its own file"
+        )
+    if found := re.match(r"([a-z][a-z0-9+.-]+):/?(?!/)", place, re.IGNORECASE):
+        import fsspec
+
+        if found[1].lower() in fsspec.available_protocols():
+            raise UsageError(
+                f"{place} has too few slashes; allowed: a URL such as {found[1]}://{place[found.end() :] or 'NAME'},"
+                f" or, where a folder is meant, ./{place}"
+            )
+    return re.sub(r"(?<=[^:/])/+$", "", place)
 
 
 @dataclass(frozen=True)
@@ -65,11 +89,6 @@ class Storage:
     """
 
     url: str
-
-    @property
-    def shown(self) -> str:
-        """The URL without a user's name and password."""
-        return re.sub(r"://[^/@]*@", "://", self.url)
 
     def put(self, local: Path, path: str) -> None:
         """Copy the file ``local`` to ``path``."""
@@ -95,7 +114,7 @@ class Storage:
         if size is None:
             return None
         if size > MAX_JSON_BYTES:
-            raise DamagedInputError(f"{self.shown}/{path} has {size} bytes; allowed: {MAX_JSON_BYTES}")
+            raise DamagedInputError(f"{self.url}/{path} has {size} bytes; allowed: {MAX_JSON_BYTES}")
         data: bytes = self._do("read", path, lambda fs, target: fs.cat_file(target))
         return data
 
@@ -138,42 +157,64 @@ class Storage:
 
         self._do("delete", path, delete)
 
+    def sweep(self) -> None:
+        """Delete what killed writers left half-written."""
+
+        def delete(fs: Any, root: str) -> None:
+            if not _takes_files_whole(fs):
+                for name in fs.find(root.rstrip("/")):
+                    if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(PARTIAL):
+                        with contextlib.suppress(FileNotFoundError):
+                            fs.rm_file(name)
+
+        self._do("delete", "", delete)
+
     def _whole(self, fs: Any, target: str, write: Callable[[str], None]) -> None:
-        protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-        if set(protocols) & set(_WHOLE_OR_NOT):
+        if _takes_files_whole(fs):
             write(target)
             return
         folder, name = target.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.{os.getpid()}{PARTIAL}"
+        temporary = f"{folder}/.{name}.{secrets.token_hex(4)}{PARTIAL}"
         fs.makedirs(folder, exist_ok=True)
         try:
             write(temporary)
-            fs.mv(temporary, target)
+            try:
+                fs.mv(temporary, target)
+            except FileNotFoundError as error:
+                raise OSError(f"{temporary} was taken away under way") from error  # by `sweep`; may be tried again
         except BaseException:
             with contextlib.suppress(Exception):
                 fs.rm_file(temporary)
             raise
 
     def _do(self, what: str, path: str, work: Callable[[Any, str], Any]) -> Any:
-        fs, root = _open(self.url)
-        target = f"{root.rstrip('/')}/{path}"
-
         def once() -> Any:
+            fs, root = _open(self.url)
             fs.invalidate_cache()  # other processes write here
-            return work(fs, target)
+            return work(fs, f"{root.rstrip('/')}/{path}")
 
         try:
             return _retrying()(once)
+        except NotImplementedError as error:
+            raise UsageError(
+                f"{self.url} can only be read; allowed: a folder, or a URL such as s3://BUCKET/NAME"
+            ) from error
         except Exception as error:  # each protocol's package has errors of its own
             if not _of_the_store(error):
                 raise
             raise OutputError(
-                f"cannot {what} {self.shown}/{path}: {type(error).__name__}: {str(error)[:300]}; see that the place"
-                " exists and may be written to, and run the same command again (finished shards are kept)"
+                f"cannot {what} {self.url}/{path}: {type(error).__name__}: {printable(str(error))[:300]}; see that the"
+                " place exists and may be written to, and run the same command again (finished shards are kept)"
             ) from error
 
 
+def _takes_files_whole(fs: Any) -> bool:
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not _WHOLE_OR_NOT.isdisjoint(protocols)
+
+
 def _retrying() -> Any:
+    import tenacity  # the start of every command comes by here
 
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -200,18 +241,18 @@ def _open(url: str) -> tuple[Any, str]:
     """The file system of ``url`` and the path on it; one of each in a process."""
     import fsspec
 
-    shown, scheme = Storage(url).shown, url.split("://")[0].split("::")[-1]
+    scheme = url.split("://")[0].split("::")[-1]
     try:
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        package = _PACKAGES.get(scheme.lower(), "its package")
-        raise MissingDependencyError(f"{shown} needs a package ({error}); type: pip install {package}") from error
+        advice = f"; type: pip install {_PACKAGES[name]}" if (name := scheme.lower()) in _PACKAGES else ""
+        raise MissingDependencyError(f"{url} needs a package ({error}){advice}") from error
     except ValueError as error:
         raise UsageError(
-            f"{shown} is no place to write to ({error}); allowed: a folder, or an fsspec URL such as s3://BUCKET/NAME"
+            f"{url} is no place to write to ({error}); allowed: a folder, or an fsspec URL such as s3://BUCKET/NAME"
         ) from error
     if not root.strip("/"):
-        raise UsageError(f"{shown} names no folder; allowed: a place of its own, such as s3://BUCKET/NAME")
+        raise UsageError(f"{url} names no folder; allowed: a place of its own, such as s3://BUCKET/NAME")
     return fs, root
 
 
@@ -248,7 +289,7 @@ def workplace(out: str) -> Iterator[tuple[Path, Storage | None]]:
     if not is_url(out):
         yield Path(out), None
         return
-    storage = Storage(out.rstrip("/"))
+    storage = Storage(checked_place(out))
     with tempfile.TemporaryDirectory(prefix="thermvision-") as folder:
         yield Path(folder) / "release", storage
 
@@ -272,7 +313,7 @@ def pull(storage: Storage, root: Path, build: str) -> None:
     names = storage.names(build)
     if PLAN not in names and (foreign := [n for n in storage.names() if n != ".gitattributes"]):  # of a new repository
         raise UsageError(
-            f"{storage.shown} is not empty ({', '.join(foreign[:3])}); allowed: a place that is new, empty or was"
+            f"{storage.url} is not empty ({', '.join(foreign[:3])}); allowed: a place that is new, empty or was"
             " started by the same command; choose another --out"
         )
     for name in names:
@@ -305,23 +346,30 @@ def conclude(storage: Storage, root: Path, build: str, finish: Callable[[Path], 
 
     Raises:
         OutputError: the store does not answer.
+        UsageError: a build of something else was started there meanwhile.
         DamagedInputError: a shard that was fetched is not the one that was put.
     """
     release = read_release(root)
+    plan = storage.read(f"{build}/{PLAN}")
+    if plan is not None and str(release.plan).encode() not in plan:  # there is no lock on a store
+        raise UsageError(
+            f"a build of something else was started at {storage.url} meanwhile, and its shards lie among these; delete"
+            " that place, or choose another --out"
+        )
     total = sum(s.bytes for s in release.shards)
     if total <= MIRROR_BYTES:
         for shard in release.shards:
             storage.fetch(shard.path, root / shard.path)
             if sha256_file(root / shard.path) != shard.sha256:
                 raise DamagedInputError(
-                    f"{storage.shown}/{shard.path} is not what was put there; delete it and run the same command again"
+                    f"{storage.url}/{shard.path} is not what was put there; delete it and run the same command again"
                 )
         # `datasets` reads a folder or a repository of the Hub
-        lines = [x.replace(str(root), storage.shown) for x in finish(root) if not x.startswith("load it:")]
+        lines = [x.replace(str(root), storage.url) for x in finish(root) if not x.startswith("load it:")]
         shutil.rmtree(root / "data", ignore_errors=True)
     else:
         lines = [
-            f"{release.name} {release.version}: {len(release.shards)} shards at {storage.shown}; its card has no prose"
+            f"{release.name} {release.version}: {len(release.shards)} shards at {storage.url}; its card has no prose"
             f" and no previews, since it has {total / 1e9:.1f} GB: copy it and type: thermvision card COPY"
         ]
     small = (p for p in sorted(root.rglob("*")) if p.is_file() and p.name not in (MANIFEST, ".lock"))
@@ -329,6 +377,7 @@ def conclude(storage: Storage, root: Path, build: str, finish: Callable[[Path], 
         name = path.relative_to(root).as_posix()
         if not name.startswith((f"{build}/", "data/")):
             storage.put(path, name)
+    storage.sweep()
     storage.put(root / MANIFEST, MANIFEST)
     storage.remove(build)
     return lines

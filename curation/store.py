@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,12 @@ def writing(path: Path) -> Iterator[None]:
             errno.ENOSPC: "the disk is full; free some space",
             errno.EDQUOT: "the quota is used up; free some space",
             errno.EFBIG: "the file is larger than this system allows; raise `ulimit -f`",
-            errno.EROFS: "the disk is read-only; choose another --out",
-            errno.EACCES: "permission denied; choose another --out",
-            errno.EPERM: "permission denied; choose another --out",
-            errno.ENOTDIR: "a part of its path is a file; choose another --out",
-            errno.EEXIST: "a part of its path is a file; choose another --out",
-            errno.ENOENT: "its folder cannot be made; choose another --out",
+            errno.EROFS: "the disk is read-only; choose another place",
+            errno.EACCES: "permission denied; choose another place",
+            errno.EPERM: "permission denied; choose another place",
+            errno.ENOTDIR: "a part of its path is a file; choose another place",
+            errno.EEXIST: "a part of its path is a file; choose another place",
+            errno.ENOENT: "its folder cannot be made; choose another place",
         }
         if error.errno not in reasons:
             raise
@@ -78,7 +79,8 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     Raises:
         OutputError: no room or no permission.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    # not the number of the process: on a shared disk another machine may have the same
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,17 @@ from thermvision.annotations.errors import ThermVisionError
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.schema import ADDED_COLUMNS, CATEGORIES, features
 
-from .contents import OWN_FOLDERS, SIGNATURE, entries, is_sealed, listed
+from .contents import (
+    OWN_FOLDERS,
+    READ_BY_LOADERS,
+    SEALED_FILES,
+    SEALED_FOLDERS,
+    SIGNATURE,
+    entries,
+    is_sealed,
+    listed,
+    may_be_sealed,
+)
 from .pack import Shard, shard_folder
 from .release import MANIFEST, README, Manifest, front_matter, read_release
 from .store import PARTIAL, sha256_file
@@ -26,6 +37,8 @@ from .store import PARTIAL, sha256_file
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times faster; not every PyYAML was built with it
 _PENDING = 16  # files that wait for a thread that hashes
 _MAX_CARD_BYTES = 64 * 2**20
+_ROWS = 2**14  # that are read at a time
+_RECIPES = ("recipes/", "decisions/", "repairs/")  # where builds, `apply` and `check --fix` say what made a version
 
 
 def verify_release(
@@ -49,36 +62,65 @@ def verify_release(
     release = read_release(root)
     there = {e.path: e.plain for e in entries(root)}
     links = [path for path, plain in there.items() if not plain]
-    findings = [*_manifest(release), *_links(root, links), *_strangers(release, there), *_lists(root, release)]
+    findings = [*_manifest(release), *_paths(release), *_links(root, links), *_strangers(root, release, there)]
+    if any(f.code in ("identity-twice", "file-path") for f in findings):
+        return sorted(findings)  # there are no such class names, and what is listed may lie behind a hidden link
+    if _reached("protocols/protocols.json", links):
+        findings += _lists(root, release)
     shards = {s.path: s for s in release.shards}
     columns: dict[str, set[str]] = defaultdict(set)
+    ids = tuple(release.subject_ids)
+    schemas = {config: expected_schema(config, ids) for config in sorted({s.config for s in release.shards})}
+    people = {i.subject_id: (i.split, number) for number, i in enumerate(release.identities)}
     wanted = listed(release)
     within = [path for path in wanted if _reached(path, links)]
     for path, seen in _digests(root, within, workers):
         findings.extend(_file(root, path, wanted[path], seen, shards.get(path)))
         if seen is not None and path in shards:
-            findings.extend(_rows(root, release, shards[path], columns))
+            shard = shards[path]
+            findings.extend(_rows(root, shard, schemas[shard.config], people, columns))
         advance(int(path in shards))
     findings += card_findings(root, release, columns)
     return sorted(findings)
 
 
 def _manifest(release: Manifest) -> Iterator[Finding]:
-    ids = release.subject_ids
-    for twice in sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []:
+    for twice in _repeated(release.subject_ids):
         yield Finding(MANIFEST, "identity-twice", f"identity {twice} is listed twice; allowed: once, in one split")
     paths = [s.path for s in release.shards]
-    for twice in sorted({p for p in paths if paths.count(p) > 1}) if len(set(paths)) < len(paths) else []:
+    for twice in _repeated(paths):
         yield Finding(MANIFEST, "shard-twice", f"shard {twice} is listed twice")
     others = [*release.recipes, *release.files]
     for twice in sorted(({*paths} & {*others}) | (release.recipes.keys() & release.files.keys())):
         yield Finding(MANIFEST, "file-twice", f"{twice} is listed twice; allowed: as a shard, a recipe or another file")
     for path in sorted({MANIFEST, SIGNATURE} & {*others}):
         yield Finding(MANIFEST, "file-twice", f"{path} is listed; the manifest answers for itself by its signature")
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def _paths(release: Manifest) -> Iterator[Finding]:
     for shard in release.shards:
-        if not shard.path.startswith(f"{shard_folder(shard.config)}/{shard.split}-"):
-            place = f"{shard_folder(shard.config)}/{shard.split}-*.parquet"
-            yield Finding(shard.path, "shard-path", f"load_dataset does not find the shard there; allowed: {place}")
+        place = f"{shard_folder(shard.config)}/{shard.split}-"
+        if not (shard.path.startswith(place) and re.fullmatch(r"[\w.-]+\.parquet", shard.path.removeprefix(place))):
+            message = f"load_dataset does not find the shard there; allowed: {place}*.parquet"
+            yield Finding(shard.path, "shard-path", message)
+    for path in release.recipes:
+        if not path.startswith(_RECIPES) or _odd(path):
+            message = f"the file is listed as a recipe; allowed: plain names in {', '.join(_RECIPES)}"
+            yield Finding(path, "file-path", message)
+    for path in release.files:
+        if not may_be_sealed(path) or _odd(path):
+            own = ", ".join((*SEALED_FILES, *(f"{f}/" for f in SEALED_FOLDERS)))
+            message = f"the file is listed and no part of a release; allowed: plain names, no scripts, of {own}"
+            yield Finding(path, "file-path", message)
+
+
+def _odd(path: str) -> bool:
+    """Whether a path is hidden (so that links on its way are not seen), a script, or holds control characters."""
+    return any(p.startswith(".") for p in path.split("/")) or not path.isprintable() or path.lower().endswith(".py")
 
 
 def _links(root: Path, links: Sequence[str]) -> Iterator[Finding]:
@@ -93,7 +135,11 @@ def _reached(path: str, links: Collection[str]) -> bool:
     return not any(path == link or path.startswith(f"{link}/") for link in links)
 
 
-def _strangers(release: Manifest, there: Mapping[str, bool]) -> Iterator[Finding]:
+def _strangers(root: Path, release: Manifest, there: Mapping[str, bool]) -> Iterator[Finding]:
+    for name in (*READ_BY_LOADERS, f"{root.resolve().name}.py"):
+        if os.path.lexists(root / name):
+            message = "load_dataset reads the file, and then loads other data or fails; move it out of the release"
+            yield Finding(name, "unlisted-file", message)
     known = listed(release)
     folders = OWN_FOLDERS if is_sealed(release) else ("data",)
     for path, plain in there.items():
@@ -213,20 +259,27 @@ def _wide(faces: pa.DataType) -> pa.DataType:
     return pa.struct([pa.field(f.name, pa.list_(pa.int64()) if f.name == "identity" else f.type) for f in faces])
 
 
-def _rows(root: Path, release: Manifest, shard: Shard, columns: Mapping[str, set[str]]) -> list[Finding]:
+def _rows(
+    root: Path, shard: Shard, schema: pa.Schema, people: Mapping[str, tuple[str, int]], columns: Mapping[str, set[str]]
+) -> list[Finding]:
     try:
-        return list(_table(root / shard.path, release, shard, columns))
+        return list(_table(root / shard.path, shard, schema, people, columns))
     except (pa.ArrowException, OSError, ThermVisionError) as error:
         return [Finding(shard.path, "unreadable", f"the file is no whole Parquet file ({str(error)[:200]})")]
 
 
-def _table(path: Path, release: Manifest, shard: Shard, columns: Mapping[str, set[str]]) -> Iterator[Finding]:
+def _table(
+    path: Path,
+    shard: Shard,
+    expected: pa.Schema,
+    people: Mapping[str, tuple[str, int]],
+    columns: Mapping[str, set[str]],
+) -> Iterator[Finding]:
     file = pq.ParquetFile(path)
     if file.metadata.num_rows != shard.rows:
         yield Finding(shard.path, "rows", f"the file has {file.metadata.num_rows} rows; the manifest says {shard.rows}")
     there = file.schema_arrow
     columns[shard.config].update({*ADDED_COLUMNS} & {*there.names})
-    expected = expected_schema(shard.config, tuple(release.subject_ids))
     for name in ADDED_COLUMNS:  # a shard may be older than a column
         if name in expected.names and name not in there.names:
             expected = expected.remove(expected.get_field_index(name))
@@ -234,22 +287,25 @@ def _table(path: Path, release: Manifest, shard: Shard, columns: Mapping[str, se
         names = sorted({*there.names} ^ {*expected.names}) or ["the types of its columns"]
         yield Finding(shard.path, "schema", f"the schema is not that of config {shard.config}: {', '.join(names)}")
         return
-    splits = {i.subject_id: i.split for i in release.identities}
-    numbers = {name: n for n, name in enumerate(release.subject_ids)}
     for subject, identity in sorted(_identities(file), key=repr):  # untrusted: there may be nulls
-        if splits.get(subject) != shard.split:
-            where = splits.get(subject, "in no split")
+        where, number = people.get(subject, ("in no split", None))
+        if where != shard.split:
             yield Finding(shard.path, "split", f"{subject} is {where} in the manifest and {shard.split} in the shard")
-        if numbers.get(subject) != identity:
-            yield Finding(
-                shard.path, "identity", f"{subject} has class {identity}; the manifest says {numbers.get(subject)}"
-            )
+        if number != identity:
+            yield Finding(shard.path, "identity", f"{subject} has class {identity}; the manifest says {number}")
 
 
 def _identities(file: pq.ParquetFile) -> set[tuple[str, int]]:
     """Every subject id of a shard with its class number, those of the faces in a scene as well."""
-    if "subject_id" in file.schema_arrow.names:
-        table = file.read(columns=["subject_id", "identity"])
-        return set(zip(table["subject_id"].to_pylist(), table["identity"].to_pylist(), strict=True))
-    rows = file.read(columns=["faces.subject_id", "faces.identity"])["faces"].to_pylist()
-    return {pair for faces in rows for pair in zip(faces["subject_id"], faces["identity"], strict=True)}
+    found: set[tuple[str, int]] = set()
+    alone = "subject_id" in file.schema_arrow.names
+    # in parts: a file of a few bytes may say that it has a billion equal rows
+    for part in file.iter_batches(
+        _ROWS, columns=[f"{'' if alone else 'faces.'}{n}" for n in ("subject_id", "identity")]
+    ):
+        if alone:
+            found.update(zip(part["subject_id"].to_pylist(), part["identity"].to_pylist(), strict=True))
+            continue
+        for faces in part["faces"].to_pylist():
+            found.update(zip(faces["subject_id"], faces["identity"], strict=True))
+    return found

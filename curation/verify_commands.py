@@ -9,7 +9,7 @@ import typer
 
 from thermvision.annotations.errors import FindingsError
 
-from .console import counted, human_bytes, show_json, to_stderr
+from .console import counted, human_bytes, printable, show_json, to_stderr
 from .options import AsJson, Release
 
 _SHOWN = 5
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision verify release --signature publisher.pub
         """
-        from .contents import is_sealed, listed, unlisted
+        from .contents import is_sealed, listed, may_be_sealed, unlisted
         from .release import read_release
         from .signature import Signed, verify_signature
         from .verify import verify_release
@@ -43,17 +43,21 @@ def register(app: typer.Typer) -> None:
         findings = [] if signed is None or isinstance(signed, Signed) else [signed]
         findings += verify_release(release, workers=workers)
         if as_json:
-            show_json([{"path": f.path, "code": f.code, "message": f.message} for f in findings])
+            show_json([{"path": printable(f.path), "code": f.code, "message": f.message} for f in findings])
         else:
             for finding in findings:
-                print(finding)
+                print(printable(str(finding)))
         if findings:
             raise FindingsError(f"{counted(len(findings), 'finding')} in {release}")
         if as_json:
             return
-        if not quiet and (others := unlisted(release, manifest)):
+        others = unlisted(release, manifest)
+        if not is_sealed(manifest):  # the command below lists the others of these
+            others = [path for path in others if not may_be_sealed(path)]
+        if others and not quiet:
             more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-            to_stderr(f"no part of the release, and never published: {', '.join(others[:_SHOWN])}{more}")
+            shown = ", ".join(map(printable, others[:_SHOWN]))
+            to_stderr(f"no part of the release, and never published: {shown}{more}")
         size = human_bytes(sum(s.bytes for s in manifest.shards))
         others_listed = len(listed(manifest)) - len(manifest.shards)
         print(
@@ -79,9 +83,12 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision sign release --key publisher.key
         """
-        from .signature import SIGNATURE, ask_password, new_keys, public_path, sign_release
+        from .release import read_release
+        from .signature import SIGNATURE, ask_password, check_place, new_keys, public_path, sign_release
 
-        chosen = ask_password("Password for the new key, empty for none") if new else None
+        read_release(release)  # no key for nothing
+        check_place(release, key)
+        chosen = ask_password("Password for the new key, empty for none", twice=True) if new else None
         if chosen is not None:
             made = new_keys(key, chosen)
             to_stderr(f"made {key}, which only you may read, and {made}, which readers verify with")

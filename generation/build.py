@@ -10,6 +10,7 @@ from typing import Any
 from thermvision.annotations.errors import OutputError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.curation.assembly import assemble, plan_digest, software_versions
+from thermvision.curation.console import human_bytes
 from thermvision.curation.release import Manifest
 from thermvision.curation.runners import Job, Runner, run_jobs
 from thermvision.curation.storage import Storage
@@ -172,5 +173,6 @@ def check_room(out: Path, needed: int) -> None:
     there = sum(p.stat().st_size for p in out.rglob("*.parquet")) if out.is_dir() else 0
     free = shutil.disk_usage(existing).free
     if free < needed - there:
-        message = f"{existing} has {free / 1e9:.2f} GB free and the release needs about {(needed - there) / 1e9:.2f} GB"
+        needs = human_bytes(needed - there)
+        message = f"{existing} has {human_bytes(free)} free and the release needs about {needs}"
         raise OutputError(f"{message}; free some space, choose another --out, or build less with --limit")

@@ -69,13 +69,13 @@ def register(app: typer.Typer, finish: Finish) -> None:
         Example: thermvision build --out release
         """
         from thermvision.curation.assembly import BUILD_FOLDER
-        from thermvision.curation.storage import conclude, workplace
+        from thermvision.curation.storage import checked_place, conclude, workplace
 
         from .build import build_release, prepare
         from .recipe import read_recipe
 
+        out = checked_place(out)
         run = runner_of(runner, address)
-
         parsed, text = read_recipe(recipe)
         prepared = prepare(text, limit, Path(recipe).parent if Path(recipe).is_file() else None, parsed)
         facts = summary(prepared.plan)

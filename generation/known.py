@@ -75,9 +75,7 @@ def redefined_subjects(known: Known, subjects: Iterable[Subject]) -> list[str]:
     return [f"{now.subject_id} ({_changes(_values(before), _values(now))})" for before, now in pairs if before != now]
 
 
-def new_items(
-    known: Known, specs: Iterable[Spec], limit: int | None, redefined: list[str]
-) -> list[Spec]:  # fmt: skip
+def new_items(known: Known, specs: Iterable[Spec], limit: int | None, redefined: list[str]) -> list[Spec]:
     """Those of ``specs`` whose ids are not known, ``limit`` at most; others that differ are named in ``redefined``."""
     if not known.items:
         return list(islice(specs, limit))
@@ -115,15 +113,16 @@ def _plain(spec: ItemSpec) -> dict[str, Any]:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two specs, for people: "num_frames 60 then, 90 now"."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     return ", ".join(f"{k} {_short(old.get(k))} then, {_short(new.get(k))} now" for k in changed)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested mappings with its dotted name."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

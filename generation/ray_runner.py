@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter, deque
@@ -115,8 +116,9 @@ def _connected(ray: Any, address: str | None, workers: int) -> Iterator[None]:
             ray.init(address=address, **options)
         except (OSError, RuntimeError, ValueError) as error:
             raise RemoteError(
-                f"no Ray cluster answers at {address} ({error}); start one with: ray start --head --port 6379, or leave"
-                " --address away for a Ray of this machine"
+                f"no Ray cluster answers at {address} ({error}); start one with: ray start --head --port 6379, set"
+                " RAY_AUTH_MODE=token where it asks for a token, or leave --address and $RAY_ADDRESS away for a Ray of"
+                " this machine"
             ) from error
         try:
             yield
@@ -144,7 +146,8 @@ def _brief() -> Iterator[None]:
 
     def say(news: dict[str, Any], ignore_prefix: bool = False) -> None:
         text = " ".join(str(line) for line in news.get("lines", ()))
-        to_stderr(f"ray: {text.split('. ')[0].strip()[:200]}")
+        again = "; it runs again" if "will be retried" in text else ""
+        to_stderr(f"ray: {text.split('. ')[0].strip()[:180]}{again}")
 
     private.print_to_stdstream = say
     try:
@@ -189,8 +192,8 @@ class _Crew:
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Yield the jobs as they finish; what is still under way when the caller leaves is stopped."""
         self._look()
-        self._warn_of_a_full_cluster()
         drawn = [self.gpus > 0 and self.needs_gpu(job) for job in jobs]
+        self._warn_of_a_full_cluster(gpus=self.gpus if any(drawn) else 0)
         for_gpus = deque(job for job, gpu in zip(jobs, drawn, strict=True) if gpu)
         for_cpus = deque(job for job, gpu in zip(jobs, drawn, strict=True) if not gpu)
         try:
@@ -213,17 +216,22 @@ class _Crew:
             self.cpus, self.gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
             self.looked = time.monotonic()
 
-    def _warn_of_a_full_cluster(self) -> None:
+    def _warn_of_a_full_cluster(self, gpus: int) -> None:
         if not self.cpus:
             to_stderr("the cluster has no CPU yet; jobs wait until a node with one joins")
+        for name, count in (("CPU", self.cpus), ("GPU", gpus)):
+            if count and not self._soon_free(name):
+                to_stderr(f"all {count} {name}s of the cluster are reserved by others; jobs wait until one is free")
+
+    def _soon_free(self, name: str) -> bool:
         for patience in (1.0, 0.0):  # seconds, in which jobs that ended just now leave
-            if not self.cpus or self.ray.available_resources().get("CPU", 0) >= 1:
-                return
+            if self.ray.available_resources().get(name, 0) >= 1:
+                return True
             time.sleep(patience)
-        to_stderr(f"all {self.cpus} CPUs of the cluster are reserved by others; jobs wait until one is free")
+        return False
 
     def _launch(self, for_cpus: deque[Job], for_gpus: deque[Job]) -> None:
-        most = self.most or float("inf")
+        most = self.most or sys.maxsize
         room = max(4, AHEAD * self.cpus)
         while for_cpus and len(self.tasks) < room and self._under_way < most:
             job = for_cpus.popleft()
@@ -232,7 +240,7 @@ class _Crew:
             job, actor = for_gpus.popleft(), self.idle.pop()
             self.calls[actor.run.remote(*self._arguments(job))] = (job, actor)
         actors = len(self.calls) + len(self.starting) + len(self.idle)
-        for _ in range(min(self.gpus - actors, len(for_gpus) - len(self.starting))):
+        for _ in range(min(self.gpus - actors, most - actors, len(for_gpus) - len(self.starting))):
             actor = self.actor.remote()
             self.starting[actor.ready.remote()] = actor
         self._mind_lost_gpus(for_gpus)
@@ -276,6 +284,11 @@ class _Crew:
                 raise _lost(job, error) from error
             for_gpus.appendleft(job)
             return None
+        except errors.LocalRayletDiedError as error:
+            raise RemoteError(
+                "the Ray that this command was connected to has ended; start it again and run the same command again"
+                " (finished shards are kept)"
+            ) from error
         except errors.RayError as error:
             raise _lost(job, error) from error
         if actor:

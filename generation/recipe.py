@@ -43,6 +43,7 @@ from pydantic import Field, ValidationError
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
+from thermvision.curation.release import Version
 from thermvision.generation.flux_tables import FluxTable, LoraTable
 from thermvision.generation.recipe_tables import (
     CameraTable,
@@ -66,7 +67,7 @@ class Recipe(Table):
     """A whole recipe. See the module for an example."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\n\r]+$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+    version: Version
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     subjects: Subjects = Subjects()
     stills: Stills = Stills()
@@ -199,6 +200,8 @@ def _check_animation(recipe: Recipe, sequences: Sequence[str], name: str) -> Non
 
 def _explain(item: Any) -> str:
     where = ".".join(str(p) for p in item["loc"])
+    if where == "version":
+        return f'version is {str(item["input"])[:40]!r}; allowed: two or three plain numbers, such as "1.1"'
     if item["type"] != "extra_forbidden":
         return f"{where} is {item['input']!r}: {item['msg'].removeprefix('Value error, ').lower()}"
     table: Any = Recipe

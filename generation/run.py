@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, OutputError
 from thermvision.annotations.schema import (
+    ATTRIBUTES,
     CATEGORIES,
     FRAME_COLUMNS,
     GENDERS,
@@ -107,19 +108,15 @@ def _subject_columns(subject: Subject, shard: ShardSpec) -> dict[str, Any]:
 def _scene_rows(engine: Engine, scene: SceneStill, shard: ShardSpec) -> Rows:
     spec = scene.spec
     height, width = scene.frame.shape
-    people = [_subject_columns(subject, shard) for subject in scene.subjects]
-    truths = [frame_columns(annotation) for annotation in scene.annotations]
-    faces = {name: [person[name] for person in people] for name in ("subject_id", "identity", "gender")}
-    of_a_frame = ("face_count", "extra_bboxes")
-    faces |= {name: [truth[name] for truth in truths] for name in FRAME_COLUMNS if name not in of_a_frame}
+    labels = labels_of(scene)
+    identities = [shard.identities.index(subject.subject_id) for subject in scene.subjects]
     row = {
         "image": {"bytes": encode_png(scene.frame), "path": f"{spec.item_id}.png"},
         "image_id": spec.item_id,
         "width": width,
         "height": height,
-        "face_count": len(people),
-        "faces": faces,
-        "annotation_source": scene.annotations[0].source if scene.annotations else "ground_truth",
+        **labels,
+        "faces": labels["faces"] | {"identity": identities},
         "provenance": _provenance(engine, scene, pixels_digest(scene.frame), {"codec": "png", "level": PNG_LEVEL}),
     }
     return {"scenes": [row]}
@@ -131,7 +128,8 @@ def _clip_rows(engine: Engine, clip: Clip, subject: Mapping[str, Any]) -> Rows:
     height, width = clip.frames.shape[1:]
     shared = {**subject, "sequence": SEQUENCES.index(spec.sequence)}
     size = {"width": width, "height": height}
-    closing = {**attribute_columns(clip.attributes), "annotation_source": clip.annotations[0].source}
+    labels = labels_of(clip)
+    closing = {name: labels[name] for name in (*ATTRIBUTES, "annotation_source")}
     provenance = _provenance(engine, clip, pixels_digest(clip.frames), encoder_settings(crf))
     row = {
         "video": {"bytes": video, "path": f"{spec.item_id}.mp4"},
@@ -140,8 +138,7 @@ def _clip_rows(engine: Engine, clip: Clip, subject: Mapping[str, Any]) -> Rows:
         "fps": spec.fps,
         "num_frames": len(clip.frames),
         **size,
-        **clip_columns(clip.annotations),
-        **closing,
+        **labels,
         "provenance": provenance,
     }
     frames = [
@@ -158,15 +155,47 @@ def _still_rows(engine: Engine, still: Still, subject: Mapping[str, Any]) -> Row
     height, width = still.frame.shape
     shared = {**subject, "category": CATEGORIES.index(spec.category)}
     size = {"width": width, "height": height}
-    columns = frame_columns(still.annotation)
-    closing = {**attribute_columns(still.attributes), "annotation_source": still.annotation.source}
+    labels = labels_of(still)
+    closing = {name: labels[name] for name in (*ATTRIBUTES, "annotation_source")}
     provenance = _provenance(engine, still, pixels_digest(still.frame), {"codec": "png", "level": PNG_LEVEL})
     image = {"bytes": encode_png(still.frame), "path": f"{spec.item_id}.png"}
-    row = {"image": image, "image_id": spec.item_id, **shared, **size, **columns, **closing, "provenance": provenance}
-    frame = {"item_id": spec.item_id, "frame_index": 0, **shared, "sequence": None, **size, **columns, **closing}
+    row = {"image": image, "image_id": spec.item_id, **shared, **size, **labels, "provenance": provenance}
+    frame = {"item_id": spec.item_id, "frame_index": 0, **shared, "sequence": None, **size, **labels}
     identified = {"item_id": spec.item_id, **shared, "sequence": None}
     rows = _radiometric_rows(still.radiometry, identified, [still.annotation], closing, provenance)
     return {spec.category: [row], "frames": [frame], "radiometric": rows}
+
+
+def labels_of(made: Clip | Still | SceneStill) -> dict[str, Any]:
+    """Columns of an item's row that say what is to be seen in it, as plain values; of a scene ``faces`` has them."""
+    if isinstance(made, SceneStill):
+        truths = [frame_columns(annotation) for annotation in made.annotations]
+        of_a_frame = ("face_count", "extra_bboxes")
+        return {
+            "face_count": len(truths),
+            "faces": {
+                "subject_id": [subject.subject_id for subject in made.subjects],
+                "gender": [GENDERS.index(subject.gender) for subject in made.subjects],
+                **{name: [truth[name] for truth in truths] for name in FRAME_COLUMNS if name not in of_a_frame},
+            },
+            "annotation_source": made.annotations[0].source if truths else "ground_truth",
+        }
+    if isinstance(made, Clip):
+        columns, source = clip_columns(made.annotations), made.annotations[0].source
+    else:
+        columns, source = frame_columns(made.annotation), made.annotation.source
+    return {**columns, **attribute_columns(made.attributes), "annotation_source": source}
+
+
+def numbers_of(radiometry: Radiometry) -> dict[str, Any]:
+    """Columns of a row of `radiometric` that are numbers and no annotation, as plain values."""
+    truth, camera = radiometry.truth, radiometry.camera_matrix
+    return {
+        "sensor_to_frame": radiometry.sensor_to_frame.tolist(),
+        "ambient": radiometry.ambient,
+        "camera_matrix": None if camera is None else camera.tolist(),
+        **{name: truth[name].tolist() if name in truth else None for name in _NUMBERS},
+    }
 
 
 def _radiometric_rows(
@@ -187,20 +216,13 @@ def _radiometric_rows(
         named = zip(radiometry.frame_index, frames, strict=True)
         return [{"bytes": encode_png(f), "path": f"{stem}_{n:04d}.png"} for n, f in named]
 
-    def lists(name: str) -> list[Any] | None:
-        found: list[Any] | None = truth[name].tolist() if name in truth else None
-        return found
-
     kept = [annotations[int(n)] for n in radiometry.frame_index]
     row = {
         "radiometric": images("radiometric", radiometry.frames),
         **identified,
         "frame_index": radiometry.frame_index.tolist(),
-        "sensor_to_frame": radiometry.sensor_to_frame.tolist(),
-        "ambient": radiometry.ambient,
+        **numbers_of(radiometry),
         **clip_columns(kept),
-        "camera_matrix": None if radiometry.camera_matrix is None else radiometry.camera_matrix.tolist(),
-        **{n: lists(n) for n in _NUMBERS},
         **{n: images(n, truth.get(n)) for n in ("temperature", "segmentation", "depth")},
         **closing,
         "provenance": provenance,

@@ -133,7 +133,7 @@ def test_decisions_and_lists_hold_on_to_the_rows_and_not_to_the_card(root: Path)
     assert ReleaseSource(root).digest != before[0]
 
 
-def test_a_release_from_before_seals_keeps_its_digest(root: Path) -> None:
+def test_a_release_from_before_seals_keeps_its_digest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (root / MANIFEST).read_text().replace(' "files": {},\n', "").replace(' "limits": {},\n', "")
     assert "files" not in text
     (root / MANIFEST).write_text(text)
@@ -141,6 +141,9 @@ def test_a_release_from_before_seals_keeps_its_digest(root: Path) -> None:
     assert digest == sha256_file(root / MANIFEST)[:16]
     assert not is_sealed(read_release(root))
     assert verify_release(root) == []
+    (root / "notes.txt").write_text("mine")
+    assert thermvision_db.main(["verify", str(root)]) == 0
+    assert "never published: notes.txt\n" in capsys.readouterr().err  # the card is, once it is sealed
     assert is_sealed(seal(root))
     assert ReleaseSource(root).digest == digest
 

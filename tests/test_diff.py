@@ -13,6 +13,7 @@ from thermvision.annotations.errors import DamagedInputError
 from thermvision.curation.contents import seal
 from thermvision.curation.differences.commands import lines_of
 from thermvision.curation.differences.diff import compare
+from thermvision.curation.differences.history import versions_of
 from thermvision.curation.places import open_place
 from thermvision.curation.release import read_release
 from thermvision.curation.revision import revise
@@ -181,8 +182,20 @@ def test_info_says_what_each_version_added(wave_release, grown, capsys, tmp_path
     assert thermvision_db.main(["info", str(sealed)]) == 0
     said = capsys.readouterr().out
     assert "version 1.1: " in said
-    assert "1 new identities, recipes/1.1.toml" in said
+    assert "1 identity new, recipes/1.1.toml" in said
     assert "every file is in release.json; signed" in said
+
+
+def test_a_recipe_is_of_its_own_version_only(wave_release, copied):
+    root = copied(wave_release)
+    told = json.loads((root / "release.json").read_text())
+    names = ["1.0", "1.1", "1.1.1", "1.10", "11.1"]
+    told |= {"version": "11.1", "parent": "1.10", "recipes": {f"recipes/{n}.toml": "0" * 64 for n in names}}
+    first = told["shards"][0]
+    told["shards"] += [first | {"path": first["path"].replace("v1.0", f"v{n}")} for n in names[1:]]
+    (root / "release.json").write_text(json.dumps(told))
+    made = {v["version"]: v["made_from"] for v in versions_of(open_place(root))}
+    assert made == {n: [f"recipes/{n}.toml"] for n in names}
 
 
 def test_info_of_a_revision_says_what_was_superseded(revised, capsys):

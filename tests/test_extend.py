@@ -20,6 +20,7 @@ from thermvision.curation.splits import split_of
 from thermvision.curation.verify import verify_release
 from thermvision.generation import build, run
 from thermvision.generation.extension import extend, lineage
+from thermvision.generation.specs import MotionTrack
 
 pytestmark = pytest.mark.usefixtures("wave_engine")
 
@@ -258,6 +259,9 @@ def test_a_revised_release_is_extended_and_what_was_dropped_stays_out(wave_relea
         ('version = "1.1"', 'version = "1.0"', "allowed: a higher one"),
         ('version = "1.1"', 'version = "1.0.0"', "allowed: a higher one"),
         ('version = "1.1"', 'version = "0.9"', "allowed: a higher one"),
+        ('version = "1.1"', 'version = "v1.1"', "allowed: two or three plain numbers"),
+        ('version = "1.1"', 'version = "1.\u0661"', "allowed: two or three plain numbers"),
+        ('version = "1.1"', f'version = "1.{"9" * 5000}"', "allowed: two or three plain numbers"),
     ],
 )
 def test_recipes_that_do_not_go_on_top_are_refused(wave_release, tmp_path, old, new, said):
@@ -369,6 +373,19 @@ def test_another_version_of_the_engine_draws_new_people_only(wave_release, tmp_p
     text = BIG.replace('"1.1"', '"1.2"').replace("mix = 11", "mix = 30")
     with pytest.raises(UsageError, match=r"P_000000 \(waves@1 then, waves@3 now\).*and 6 more"):
         grow(tmp_path / "b", tmp_path / "c", text)
+
+
+def test_files_that_have_changed_meanwhile_are_refused(tmp_path, monkeypatch):
+    def moved_by(digit):
+        track = MotionTrack("nod.npz", digit * 64, 30.0, [[0.0, 0.0, 0.0]] * 10)
+        monkeypatch.setattr(build, "read_motions", lambda recipe, folder: {"expression": track})
+
+    moved_by("1")
+    make(tmp_path / "parent", WAVES)
+    assert len(extend.prepare_extension(tmp_path / "parent", BIG).jobs)
+    moved_by("2")
+    with pytest.raises(UsageError, match=r"P_00000\d_S2 of .* was made with another file as its motion; .*first = 6"):
+        extend.prepare_extension(tmp_path / "parent", BIG)
 
 
 def test_other_model_files_are_no_extension(wave_release, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_only_what_the_manifest_lists_is_given(oval_release: Path, copied: Calla
         place.fetch(shard)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "org/faces", "./a/b@c/d"])
+@pytest.mark.parametrize("name", ["nowhere", "org/faces", "./a/b@c/d", "x" * 300])
 def test_a_place_that_is_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="ORG/NAME@REVISION"):

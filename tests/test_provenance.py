@@ -176,7 +176,7 @@ def test_pixels() -> None:
 
 ROWS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "still": (STILL, "beard", {"image_id": STILL.item_id, "category": CATEGORIES.index("beard")}),
-    "clip": (CLIP, "video", {"clip_id": CLIP.item_id, "sequence": 0, "num_frames": 6}),
+    "clip": (CLIP, "video", {"clip_id": CLIP.item_id, "sequence": 0, "num_frames": 6, "fps": 30.0}),
     "scene": (SCENE, "scenes", {"image_id": SCENE.item_id, "width": 64, "height": 96}),
 }
 SHARED = {"subject_id": "P_000003", "gender": 1, "width": 64, "height": 64}

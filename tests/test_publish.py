@@ -13,10 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from hub import Account, Fault, Hub, pointed_at
+from hub import server as hub_server
 from hub.imitated import imitate, items_of
+from hub.wire import Answer
 
 import thermvision_db
-from thermvision.annotations.errors import RemoteError, ThermVisionError
+from thermvision.annotations.errors import RemoteError, ThermVisionError, UsageError
 from thermvision.curation.contents import release_files, seal
 from thermvision.curation.release import read_release, write_release
 from thermvision.dataset_card.publishing import retries
@@ -120,7 +122,16 @@ def test_signing_anew_changes_nothing_published(hub: Hub, versions: list[Path], 
     publish(versions[0], REPO)
     root = copied(versions[0])
     (root / "release.json.minisig").write_text("signed later\n")
-    assert publish(root, REPO).status == "already"
+    told: list[str] = []
+    assert publish(root, REPO, tell=told.append).status == "already"
+    assert "the signature here is not in the published version" in told[-1]
+
+
+def test_a_token_in_the_message_is_not_sent(hub: Hub, versions: list[Path]) -> None:
+    for message in (f"with {TOKEN}", "with hf_anotherOne123"):
+        with pytest.raises(UsageError, match="--message holds a token"):
+            publish(versions[0], REPO, Wishes(message=message))
+    assert not hub.store.repos
 
 
 def test_a_signature_does_not_outlive_its_manifest(
@@ -346,6 +357,13 @@ def test_no_rights(hub: Hub, versions: list[Path], monkeypatch: pytest.MonkeyPat
     assert "datasets/org/Another" not in hub.store.repos
 
 
+def test_a_token_that_is_none(hub: Hub, versions: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_schlüssel")
+    with pytest.raises(RemoteError, match="the token holds characters that no token has") as caught:
+        publish(versions[0], REPO)
+    assert "schl" not in str(caught.value)
+
+
 def test_no_token(hub: Hub, versions: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(RemoteError, match="there is no token; type: hf auth login"):
@@ -419,6 +437,14 @@ def test_a_pull_request_whose_answer_is_lost(hub: Hub, versions: list[Path]) -> 
     assert not hub.faults.waiting()
     with pytest.raises(RemoteError, match="a pull request needs a repository"):
         publish(versions[0], "org/Another", Wishes(pull=True))
+
+
+@pytest.mark.parametrize("option", [["--public"], ["--private"], ["--gated", "auto"]])
+def test_settings_do_not_go_with_a_pull_request(
+    versions: list[Path], option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert thermvision_db.main(["publish", str(versions[0]), "--repo", REPO, "--pr", *option]) == 2
+    assert "do not go with --pr" in capsys.readouterr().err
 
 
 def test_private_and_gated(hub: Hub, versions: list[Path]) -> None:
@@ -500,6 +526,23 @@ def test_the_token_is_never_shown(
     assert "401" in written
     assert TOKEN not in written
     assert "hf_A" not in written
+
+
+def test_an_answer_that_repeats_the_token_is_not_shown(
+    hub: Hub, versions: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("datasets", "huggingface_hub"):  # which keep their lines from the root
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [caplog.handler])
+    answer = Answer({"error": f"{TOKEN} \x1b[31m"}, 400)
+    monkeypatch.setattr(hub_server, "_instead", lambda fault: answer if fault else None)
+    hub.faults.plan(Fault("error", path=r".*\.parquet", times=99))
+    told: list[str] = []
+    with pytest.raises(RemoteError) as caught:
+        publish(versions[0], REPO, tell=told.append)
+    written = "\n".join((str(caught.value), *told, caplog.text))
+    assert "400" in str(caught.value)
+    assert TOKEN not in written
+    assert "\x1b" not in written
 
 
 def test_what_may_not_leave(hub: Hub, versions: list[Path], copied: Callable[[Path], Path]) -> None:

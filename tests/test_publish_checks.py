@@ -352,7 +352,7 @@ def test_errors_behind_others() -> None:
     assert retries.transient(behind(answered(503)))
     assert not retries.transient(behind(answered(403)))
     assert retries.transient(json.JSONDecodeError("cut", "{", 1))
-    for final in (ValueError("x"), FileNotFoundError("x"), OfflineModeIsEnabled("x")):
+    for final in (ValueError("x"), FileNotFoundError("x"), OfflineModeIsEnabled("x"), httpx2.UnsupportedProtocol("x")):
         assert not retries.transient(final)
     loop = RuntimeError("a")
     loop.__cause__ = behind(loop)
@@ -408,3 +408,22 @@ def test_giving_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bugs_are_no_remote_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         asked([ZeroDivisionError()], monkeypatch)
+
+
+def test_a_token_in_the_name_is_not_shown() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_repo("https://me:hf_abcdefghi@hub/datasets/org/x")
+    assert "hf_abc" not in str(caught.value)
+
+
+def test_the_client_breaking_over_an_answer_is_a_remote_error() -> None:
+    from huggingface_hub.hf_api import RepoFile
+
+    with pytest.raises(RemoteError, match="cannot read it: TypeError"), retries.explained("read it", None):
+        RepoFile(path="x", size=1, oid="0", lfs="no mapping")
+    with pytest.raises(TypeError), retries.explained("read it", None):
+        len(3)  # type: ignore[arg-type]
+
+
+def test_what_a_server_says_comes_on_one_line_and_without_colours() -> None:
+    assert retries.scrub("a\n\x1b[31mred hf_abcdefghi") == r"a\n\x1b[31mred ***"

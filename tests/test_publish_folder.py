@@ -120,6 +120,15 @@ def test_publishing_again_changes_nothing(first: Path, published: Path) -> None:
     assert {p: p.lstat().st_mtime_ns for p in published.rglob("*") if p.name != ".lock"} == before
 
 
+def test_publishing_an_older_version_again_changes_nothing(first: Path, second: Path, published: Path) -> None:
+    publish_to_folder(second, published)
+    newest = os.readlink(published / LATEST)
+    for dry_run in (True, False):
+        done = publish_to_folder(first, published, dry_run=dry_run)
+        assert (done.status, done.path, done.copied) == ("already", str(published / "v1.0"), 0)
+    assert os.readlink(published / LATEST) == newest != "v1.0"
+
+
 def test_a_signature_may_come_later(first: Path, published: Path, copied: Callable[[Path], Path]) -> None:
     root = copied(first)
     (root / SIGNATURE).write_text("signed\n")
@@ -151,6 +160,7 @@ def test_places_that_do_not_fit(first: Path, second: Path, published: Path, tmp_
     (tmp_path / "full" / "thesis.txt").touch()
     refused(first, tmp_path / "full", RemoteError, r"not empty .*thesis\.txt")
     publish_to_folder(second, published)
+    shutil.rmtree(published / "v1.0")
     refused(first, published, RemoteError, "newer than")
 
 
@@ -272,6 +282,7 @@ def test_what_lies_in_the_staging_folder_is_not_trusted(second: Path, published:
     (staged / path).parent.mkdir(parents=True)
     (staged / path).write_bytes(bytes((second / path).stat().st_size))  # of the right size
     (staged / "data" / "strange.parquet").write_text("x")
+    (staged / ".huggingface.yaml").write_text("configs: []\n")
     (tmp_path / "outside").write_text("mine")
     (staged / README).symlink_to(tmp_path / "outside")
     (published / ".v0.5.partial").mkdir()
@@ -279,6 +290,7 @@ def test_what_lies_in_the_staging_folder_is_not_trusted(second: Path, published:
     assert verify_release(published / "v1.1") == []
     assert (tmp_path / "outside").read_text() == "mine"
     assert not (published / "v1.1" / "data" / "strange.parquet").exists()
+    assert not (published / "v1.1" / ".huggingface.yaml").exists()
     assert sorted(p.name for p in published.iterdir()) == [".lock", "latest", "v1.0", "v1.1"]
 
 
@@ -402,6 +414,29 @@ def test_sigkills_while_a_reader_looks_on(first: Path, second: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("unloaded")
+def test_an_address_is_no_folder(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert thermvision_db.main(["publish", str(first), "--to", "s3://bucket/x"]) == 2
+    assert "--to s3://bucket/x is an address; allowed: a folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_version_is_named_where_latest_is_gone(second: Path, tmp_path: Path) -> None:
+    for name in ("v1.9", "v1.10"):
+        (tmp_path / "pub" / name).mkdir(parents=True)
+    with pytest.raises(RemoteError, match=r"put it back: ln -s v1\.10 "):
+        publish_to_folder(second, tmp_path / "pub")
+
+
+def test_another_signature_stays_and_is_told(first: Path, published: Path, copied: Callable[[Path], Path]) -> None:
+    ours, told = copied(first), list[str]()
+    (ours / SIGNATURE).write_text("ours")
+    (published / "v1.0" / SIGNATURE).write_text("theirs")
+    publish_to_folder(ours, published, tell=told.append)
+    assert (published / "v1.0" / SIGNATURE).read_text() == "theirs"
+    assert "is another signature than" in told[-1]
+
+
 def test_the_command(first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "pub"
     assert thermvision_db.main(["publish", str(first), "--to", str(place), "--dry-run", "--json"]) == 0

@@ -19,6 +19,24 @@ from thermvision.generation.runners import GPU_ENGINES, engines_of, needs_gpu, p
 ray = pytest.importorskip("ray")
 ZEROS = "0" * 64
 STORE = 80 * 2**20
+SMALL = """
+name = "Small"
+version = "1.0"
+seed = 7
+[subjects]
+female = 2
+male = 2
+[stills]
+size = 64
+frontal_pose = 2
+mix = 2
+head_poses = 2
+[clips]
+size = 64
+head_pose = 2
+[radiometric]
+clip_every = 2
+"""
 
 
 def jobs(count, seconds=0.0, name="job"):
@@ -37,7 +55,8 @@ def cluster():
     ray_runner.load_ray()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # nodes find the workers by their module's name
-        head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+        quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5}  # a lost node is missed sooner
+        head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
         found = Cluster(initialize_head=True, head_node_args=head)
         ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
         yield found
@@ -98,12 +117,25 @@ def test_a_lost_process_is_replaced_and_said_in_one_line(cluster, tmp_path, caps
     out, err = capsys.readouterr()
     assert out == ""
     assert all(len(line) < 220 and line.startswith("ray: ") for line in err.splitlines())
+    assert "ray: Task run_here failed; it runs again" in err.splitlines()
 
 
 def test_a_job_that_always_kills_its_process_is_an_error_and_no_hang(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_runner, "RETRIES", 1)
     with pytest.raises(ThermVisionError, match="job job-000 was lost 2 times"):
         run(tmp_path, jobs(1), ray_workers.vanish)
+
+
+def test_a_ray_that_ends_is_not_a_job_that_was_lost(tmp_path, monkeypatch):
+    crew = ray_runner._Crew(ray, tmp_path, ray_workers.note, 0, lambda job: False, lambda job: ())
+    crew.tasks["a task"] = jobs(1)[0]
+
+    def ended(ref):
+        raise ray.exceptions.LocalRayletDiedError
+
+    monkeypatch.setattr(ray, "get", ended)
+    with pytest.raises(RemoteError, match="connected to has ended; start it again and run the same command again"):
+        crew._collect("a task", None)
 
 
 @pytest.mark.slow
@@ -147,6 +179,31 @@ def test_gpu_jobs_go_on_when_others_hold_every_cpu(cluster, node, tmp_path, caps
     assert sorted(done[:2]) == ["gpu-000", "gpu-001"]  # while no CPU is free
     assert sorted(done[2:]) == ["cpu-000", "cpu-001"]
     assert "all 1 CPUs of the cluster are reserved by others" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_gpus_that_others_hold_are_told_and_waited_for(cluster, node, tmp_path, capsys):
+    @ray.remote(num_gpus=1, num_cpus=0)
+    class Holder:
+        def ready(self):
+            return True
+
+    node(num_cpus=0, num_gpus=1)
+    holder = Holder.remote()
+    ray.get(holder.ready.remote())
+    release = threading.Timer(2.0, lambda: ray.kill(holder))
+    release.start()
+    assert len(run(tmp_path, jobs(2), ray_workers.note, needs_gpu=lambda job: True)) == 2
+    release.join()
+    assert "all 1 GPUs of the cluster are reserved by others; jobs wait" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_no_more_gpus_are_held_than_jobs_may_be_under_way(cluster, node, tmp_path):
+    node(num_cpus=0, num_gpus=2)
+    crew = ray_runner._Crew(ray, tmp_path, ray_workers.note, 1, lambda job: True, lambda job: ())
+    held = [len(crew.calls) + len(crew.starting) + len(crew.idle) for _ in crew.run(jobs(4))]
+    assert held == [1, 1, 1, 1]
 
 
 @pytest.mark.slow
@@ -210,7 +267,10 @@ def test_what_is_under_way_stops_with_the_caller(cluster, tmp_path):
 
 def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(RemoteError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*; start one with: ray start"):
+    with pytest.raises(
+        RemoteError,
+        match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*; start one with: ray start .* RAY_AUTH_MODE=token where",
+    ):
         run(tmp_path, jobs(1), ray_workers.note, address="127.0.0.1:9")
 
 
@@ -246,7 +306,7 @@ def test_which_jobs_want_a_gpu_and_which_packages():
 
 
 @pytest.mark.slow
-def test_a_build_on_three_nodes_of_which_one_dies_is_the_local_build(cluster, node, tmp_path, tiny_release):
+def test_a_build_on_three_nodes_of_which_one_dies_is_the_local_build(cluster, node, tmp_path):
     from thermvision.generation.build import build_release, prepare
 
     nodes = [node(num_cpus=1) for _ in range(2)]
@@ -259,11 +319,14 @@ def test_a_build_on_three_nodes_of_which_one_dies_is_the_local_build(cluster, no
             if len(seen) == 1:
                 cluster.remove_node(nodes[0], allow_graceful=False)
 
-    build_release(prepare(TINY_RECIPE), tmp_path / "release", workers=0, quiet=True, run=breaking)
-    assert len(seen) == 8
-    for ours in tiny_release.rglob("data/**/*.parquet"):
-        assert (tmp_path / "release" / ours.relative_to(tiny_release)).read_bytes() == ours.read_bytes()
-    assert len(list(tmp_path.rglob("*.parquet"))) == len(list(tiny_release.rglob("*.parquet"))) == 24
+    build_release(prepare(SMALL), tmp_path / "local", workers=1, quiet=True)
+    build_release(prepare(SMALL), tmp_path / "ray", workers=0, quiet=True, run=breaking)
+    assert len(seen) == 6
+    found = [
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()} for root in tmp_path.iterdir()
+    ]
+    assert found[0] == found[1]
+    assert sum(path.suffix == ".parquet" for path in found[0]) == 18
 
 
 def test_an_address_without_ray_is_a_usage_error(tmp_path):

@@ -18,6 +18,7 @@ from fake_engine import WAVES
 
 import thermvision_db
 from thermvision.curation.assembly import locked
+from thermvision.curation.differences.history import version_in
 from thermvision.curation.places import open_place
 from thermvision.curation.release import MANIFEST, Manifest, manifest_text, read_release
 from thermvision.curation.revision import ITEM_CONFIGS, revise
@@ -26,7 +27,6 @@ from thermvision.curation.verify import verify_release
 from thermvision.generation.build import build_release, prepare
 from thermvision.generation.extension.extend import extend_release, prepare_extension
 from thermvision.generation.regeneration.rebuild import SCRATCH, broken_shards
-from thermvision.generation.regeneration.regenerate import version_of
 
 pytestmark = pytest.mark.usefixtures("wave_engine")
 
@@ -241,7 +241,7 @@ def test_an_extended_release(wave_release: Path, tmp_path: Path, capsys: pytest.
     text = WAVES.replace('version = "1.0"', 'version = "1.1"').replace("female = 3\nmale = 3", "female = 4\nmale = 4")
     extend_release(wave_release, prepare_extension(wave_release, text), root, quiet=True)
     before = contents(root)
-    assert {version_of(s) for s in read_release(root).shards} == {"1.0", "1.1"}
+    assert {version_in(s.path) for s in read_release(root).shards} == {"1.0", "1.1"}
     assert run(capsys, root)[1]["items"]["exact"] == sum(
         s.rows for s in read_release(root).shards if s.config in ITEM_CONFIGS
     )
@@ -298,6 +298,47 @@ def test_a_folder_that_leads_out_is_left(
     assert (code, facts["rebuilt"]) == (1, [])
     assert all("leads out of the release" in b["reason"] for b in facts["broken"])
     assert contents(elsewhere) == before
+
+
+def test_what_lies_in_the_place_of_a_shard(
+    wave_release: Path, copied: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copied(wave_release)
+    folder, inside = (next(s.path for s in read_release(root).shards if s.config == c) for c in ("beard", "mix"))
+    lost(root, [folder])
+    (root / folder).mkdir()
+    shutil.rmtree((root / inside).parent)
+    (root / inside).parent.write_text("in the way")
+    for options in (["--dry-run"], []):
+        code, facts = run(capsys, root, "--write", *options)
+        assert facts["rebuilt"] == []
+        reasons = {b["shard"]: b["reason"] for b in facts["broken"]}
+        assert "is a folder; remove it" in reasons[folder]
+        assert "is a file; remove it" in reasons[inside]
+    assert code == 1
+
+
+def test_scratch_that_is_a_link_is_taken_away(
+    wave_release: Path, copied: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copied(wave_release)
+    before = contents(root)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept.txt").write_text("mine")
+    (root / SCRATCH).symlink_to(tmp_path / "mine")
+    lost(root, [read_release(root).shards[0].path])
+    assert run(capsys, root, "--write")[0] == 0
+    assert contents(root) == before
+    assert (tmp_path / "mine" / "kept.txt").is_file()
+
+
+def test_rows_that_follow_are_checked_with_their_items(wave_release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = read_release(wave_release).shards
+    video = next(s for s in shards if s.config == "video")
+    for config in ("frames", "radiometric"):
+        path = next(s.path for s in shards if s.config == config and s.fingerprint == video.fingerprint)
+        code, facts = run(capsys, wave_release, "--shard", path)
+        assert (code, facts["items"]["exact"]) == (0, video.rows)
 
 
 def test_a_link_within_the_release_is_no_shard(wave_release: Path, copied: Callable[[Path], Path]) -> None:

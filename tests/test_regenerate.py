@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 
 import thermvision_db
 from thermvision.annotations.errors import DamagedInputError, UsageError
+from thermvision.annotations.schema import FrameAnnotation
 from thermvision.curation.cutting import cut_clip
 from thermvision.curation.places import open_place
 from thermvision.curation.release import read_release
 from thermvision.curation.revision import ITEM_CONFIGS, revise
 from thermvision.curation.store import canonical_json
 from thermvision.curation.video import decode_gray, encode_gray
-from thermvision.generation.regeneration.comparison import compare_measurement
+from thermvision.generation.regeneration.comparison import compare_labels, compare_measurement
+from thermvision.generation.regeneration.provenance import read_provenance
 from thermvision.generation.regeneration.regenerate import (
     DAMAGED,
     all_parts,
@@ -34,9 +36,9 @@ from thermvision.generation.regeneration.regenerate import (
     regenerate,
     sample_size,
     sampled_parts,
-    version_of,
 )
-from thermvision.generation.specs import Radiometry
+from thermvision.generation.run import labels_of
+from thermvision.generation.specs import Radiometry, SceneSpec, SceneStill, Subject
 
 pytestmark = [
     pytest.mark.usefixtures("wave_engine"),
@@ -101,6 +103,50 @@ def test_measured_frames_count_too(wave_release: Path, clip: dict[str, Any]) -> 
     assert "of other frames" in state(row | {"frame_index": [0]})[1]
     worse = check_row(clip | {"video": {"bytes": b"no MP4"}}, "video", measured=row | {"frame_index": [0]})
     assert worse[0] == "mismatch"
+
+
+def test_measured_numbers_count_too(wave_release: Path, clip: dict[str, Any]) -> None:
+    row = measured_of(wave_release, clip["clip_id"])
+    assert check_row(clip, "video", measured=row | {"ambient": row["ambient"] + 1e-5}) == ("exact", "")
+    for name in ("ambient", "sensor_to_frame"):
+        state, reason = check_row(clip, "video", measured=row | {name: None})
+        assert (state, reason) == ("mismatch", f"its radiometric row has another {name}")
+
+
+def test_labels_that_were_edited(clip: dict[str, Any], still: dict[str, Any]) -> None:
+    moved = [[x + 1, y, w, h] for x, y, w, h in clip["bbox"]]
+    for row, config, edit in (
+        (clip, "video", {"bbox": moved}),
+        (clip, "video", {"bbox": clip["bbox"][:-1]}),
+        (clip, "video", {"glasses": 1}),
+        (clip, "video", {"head_pose": None}),
+        (still, "beard", {"expression": 3}),
+        (still, "beard", {"bbox": [float("nan")] * 4}),
+    ):
+        name = next(iter(edit))
+        said = ("mismatch", f"its labels are not those of the render: {name}")
+        assert check_row(row | edit, config) == said
+        assert check_row(cut_clip(row | edit, 2, 8), config) == said if config == "video" and name != "bbox" else True
+        # somebody else's labels say so, and a column of a later schema is not there
+        assert check_row(row | edit | {"annotation_source": "me"}, config) == ("exact", "")
+        assert check_row({k: v for k, v in row.items() if k != name}, config) == ("exact", "")
+    assert check_row(clip | {"bbox": [[v + 1e-5 for v in box] for box in clip["bbox"]]}, "video") == ("exact", "")
+    assert "fps" in check_row(clip | {"fps": 12.0}, "video")[1]
+
+
+def test_faces_of_a_scene_count_too(still: dict[str, Any]) -> None:
+    people = (Subject("P_000001", 1, "male", 3), Subject("P_000004", 4, "female", 3))
+    spec = SceneSpec("scene_000000", "phantom", 3, 0, "train", people, 64, 64)
+    seen = [FrameAnnotation(bbox=np.full(4, n), face_count=1, source="ground_truth") for n in (8, 9)]
+    scene = SceneStill(spec, np.zeros((64, 64), np.uint8), people, tuple(seen), {})
+    told = read_provenance(still["provenance"])
+    assert told is not None
+    labels = labels_of(scene)
+    faces = labels["faces"] | {"identity": [1, 4]}
+    assert compare_labels(told, scene, labels | {"faces": faces}) == ("exact", "")
+    for name in ("subject_id", "gender", "bbox"):
+        swapped = labels | {"faces": faces | {name: faces[name][::-1]}}
+        assert compare_labels(told, scene, swapped)[0] == "mismatch", name
 
 
 def test_a_measurement_that_is_close(wave_release: Path, clip: dict[str, Any]) -> None:
@@ -283,10 +329,6 @@ def test_a_shard_that_breaks_while_it_is_read(wave_release: Path, copied: Callab
     assert [c.state for c in found[2:]] == ["exact"] * shards[2].rows
     with pytest.raises(DamagedInputError):
         parts_with(place, shards[:1], ["any"])
-
-
-def test_versions_of_shards(wave_release: Path) -> None:
-    assert {version_of(s) for s in read_release(wave_release).shards} == {"1.0"}
 
 
 def darker(config: str, row: dict[str, Any]) -> dict[str, Any] | None:

@@ -154,6 +154,39 @@ def test_a_secret_key_with_a_password(root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "d.key").exists()
 
 
+def test_a_key_that_would_lose_its_secret_half_or_be_published(
+    root: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"is the name of a public key; allowed: another --key, such as x\.key"):
+        new_keys(tmp_path / "x.pub", "")
+    assert not (tmp_path / "x.pub").exists()
+    monkeypatch.setenv(signature.PASSWORD_VARIABLE, "")
+    inside = root / "preview" / "x.key"
+    assert thermvision_db.main(["sign", str(root), "--key", str(inside), "--new"]) == 2
+    assert "lies in the release" in capsys.readouterr().err
+    assert not inside.exists()
+    inside.parent.mkdir(exist_ok=True)
+    shutil.copy(keys / "a.key", inside)
+    with pytest.raises(UsageError, match="choose a place outside it"):
+        sign_release(root, inside, no_password)
+
+
+def test_no_key_is_made_for_a_folder_that_is_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(signature.PASSWORD_VARIABLE, "")
+    assert thermvision_db.main(["sign", str(tmp_path), "--key", str(tmp_path / "x.key"), "--new"]) == 2
+    assert not (tmp_path / "x.key").exists()
+
+
+def test_a_new_password_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signature.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    typed = iter(["secret", "secret", "secret", "sceret"])
+    monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
+    assert signature.ask_password(twice=True) == "secret"
+    with pytest.raises(UsageError, match="the two passwords differ"):
+        signature.ask_password(twice=True)
+
+
 def test_only_a_sealed_and_whole_release_is_signed(root: Path, keys: Path, wave_release: Path) -> None:
     (root / README).write_text((root / README).read_text() + "more\n")
     with pytest.raises(DamagedInputError, match="what is signed must be whole; type: thermvision verify"):

@@ -12,7 +12,7 @@ import thermvision_db
 from thermvision.annotations.errors import DamagedInputError, MissingDependencyError, OutputError, UsageError
 from thermvision.curation import assembly, storage
 from thermvision.curation.runners import run_jobs
-from thermvision.curation.storage import Storage, conclude, is_url, workplace
+from thermvision.curation.storage import Storage, checked_place, conclude, is_url, workplace
 from thermvision.generation.build import build_release, prepare
 
 pytestmark = pytest.mark.usefixtures("wave_engine")
@@ -170,7 +170,7 @@ def test_a_lost_shard_is_made_again(place, local):
 def test_another_plan_and_foreign_files_are_refused(place):
     build(place.url)
     before = contents(place.url)
-    with workplace(place.url) as (root, found), pytest.raises(UsageError, match="another plan"):
+    with workplace(place.url) as (root, found), pytest.raises(UsageError, match=f"^{place.url} holds .* another plan"):
         build_release(prepare(SMALL.replace("seed = 3", "seed = 4")), root, quiet=True, storage=found)
     assert contents(place.url) == before
     other = Storage(place.url + "-other")
@@ -283,8 +283,95 @@ def test_places_that_cannot_be():
         Storage("s3://bucket/faces").names()
 
 
-def test_messages_hold_no_password():
-    assert Storage("ftp://me:secret@example.org/faces").shown == "ftp://example.org/faces"
+@pytest.mark.parametrize("url", ["ftp://me:secret@127.0.0.1:9/faces", "s3://id:secret@bucket/x", "ftp://me:secret@x:y"])
+def test_a_password_in_a_url_is_refused_and_never_shown(url, capsys):
+    for command in (["build", "--out", url, "--dry-run"], ["build", "--out", url], ["info", url]):
+        assert thermvision_db.main(command) == UsageError.exit_code
+        shown = "".join(capsys.readouterr())
+        assert "is given with a password; allowed: a URL without one" in shown
+        assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("s3:/bucket/faces", "s3://bucket/faces"), ("s3:bucket", "s3://bucket"), ("file:/data", "file://data")],
+)
+def test_too_few_slashes_are_no_folder(typed, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{typed} has too few slashes; allowed: a URL such as {meant},"):
+        checked_place(typed)
+    assert thermvision_db.main(["build", "--out", typed]) == UsageError.exit_code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slashes_at_the_end_do_not_make_another_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [checked_place(p) for p in ("s3://b/f//", "file:///", "a/b/", "/")] == ["s3://b/f", "file:///", "a/b", "/"]
+    assert checked_place("abfs://container@account.dfs.core.windows.net/x").endswith("windows.net/x")
+    with pytest.raises(UsageError, match="file:/// names no folder"):
+        build("file:///")
+
+
+def test_a_folder_with_a_colon_in_its_name(tmp_path, monkeypatch, local):
+    monkeypatch.chdir(tmp_path)
+    build_release(prepare(SMALL), Path("faces:v1"), quiet=True)
+    assert (tmp_path / "faces:v1" / "release.json").is_file()
+
+
+def test_a_protocol_that_cannot_be_written_to(monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
+    with pytest.raises(UsageError, match="memory://readonly/faces can only be read; allowed: a folder"):
+        Storage("memory://readonly/faces").write("a", b"1")
+
+
+def test_a_server_that_is_not_there_is_an_error_of_ours(monkeypatch):
+    monkeypatch.setattr(storage, "LONGEST_WAIT", 0.0)
+    with pytest.raises(OutputError, match=r"cannot list ftp://127\.0\.0\.1:9/faces/: ConnectionRefusedError"):
+        Storage("ftp://127.0.0.1:9/faces").names()
+
+
+def test_what_a_killed_writer_left_at_a_store_is_gone_in_the_end(place, local):
+    fs, root = fsspec.core.url_to_fs(place.url)
+    left = f"{root}/data/video/.train-v1.0-00000.parquet.1234.partial"
+
+    def killed(*arguments):
+        yield from run_jobs(*arguments)
+        if "file" in fs.protocol:  # others take files whole
+            fs.pipe_file(left, b"half")
+
+    build(place.url, run=killed)
+    assert contents(place.url) == local
+
+
+def test_a_sweep_costs_another_writer_one_more_try(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LONGEST_WAIT", 0.0)
+    fs, swept = fsspec.filesystem("file"), []
+    real = type(fs).mv
+
+    def move(self, source, target, **options):
+        if not swept:
+            swept.append(source)
+            Storage(f"file://{tmp_path}").sweep()
+        return real(self, source, target, **options)
+
+    monkeypatch.setattr(type(fs), "mv", move)
+    place = Storage(f"file://{tmp_path}/faces")
+    place.write("a", b"1")
+    assert (place.read("a"), len(swept)) == (b"1", 1)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a"]
+
+
+def test_a_build_of_something_else_that_was_started_meanwhile_is_no_release(place):
+    def another(*arguments):
+        yield from run_jobs(*arguments)
+        place.write(".build/plan.json", json.dumps({"plan": "0" * 64, "made_from": "x", "software": {}}).encode())
+
+    with pytest.raises(UsageError, match=r"a build of something else was started at .* meanwhile"):
+        build(place.url, run=another)
+    assert place.read("release.json") is None
 
 
 @pytest.mark.parametrize("place", ["release", "/data/release", "../a b", "C:/faces", "s3:/one-slash"])

@@ -52,7 +52,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, code):
 @pytest.mark.parametrize("below", ["a", "a/b"])
 def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path, below):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(OutputError, match="a part of its path is a file; choose another --out"):
+    with pytest.raises(OutputError, match="a part of its path is a file; choose another place"):
         store.atomic_write(tmp_path / "file" / below, b"x")
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -72,6 +72,16 @@ def test_a_write_into_a_really_full_disk(tmp_path):
         full.open("wb", buffering=0) as file,
     ):
         file.write(b"x")
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    """On a disk that machines share, processes of equal number write at once."""
+    with store.atomic_path(tmp_path / "a") as first, store.atomic_path(tmp_path / "a") as second:
+        assert first != second
+        first.write_bytes(b"1")
+        second.write_bytes(b"2")
+        assert {p.name for p in (first, second)} == {p.name for p in tmp_path.glob(".a.*.partial")}
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +158,104 @@ def older_card(root: Path) -> None:
         info["features"] = [f for f in info["features"] if f["name"] != "jewellery"]
     (root / README).write_text(f"---\n{yaml.safe_dump(card, sort_keys=False)}---\n")
     seal(root)
+
+
+@pytest.mark.parametrize(
+    "path", [".huggingface.yaml", ".hidden/x", "preview/.x", "preview/x.py", "preview/a\nb", "dataset_infos.json", "id"]
+)
+def test_a_listed_file_that_has_no_place_in_a_release(root: Path, tmp_path: Path, path: str) -> None:
+    """Hidden ones above all: nobody would see that such a file, or a folder on its way, is a link out of the tree."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x").write_text("0")
+    if path == ".hidden/x":
+        (root / ".hidden").symlink_to(tmp_path / "elsewhere")
+    else:
+        (root / path).symlink_to(tmp_path / "elsewhere" / "x")
+    told(root, files={**read_release(root).files, path: sha256_file(root / path)})
+    assert (path, "file-path") in found(root)
+
+
+def test_a_recipe_elsewhere_and_a_shard_in_a_folder_that_no_pattern_finds(root: Path) -> None:
+    recipes = read_release(root).recipes
+    told(root, recipes={**recipes, "data/video/train-x": ZEROS})
+    assert ("data/video/train-x", "file-path") in found(root)
+    shard = shard_of(root, "video")
+    moved = shard.replace(".parquet", "/x.parquet")
+    text = (root / MANIFEST).read_text().replace(shard, moved)
+    (root / MANIFEST).write_text(text)
+    assert (moved, "shard-path") in found(root)
+
+
+def test_an_identity_listed_twice_is_a_finding_and_no_crash(root: Path) -> None:
+    first, *_ = people = [i.model_dump() for i in read_release(root).identities]
+    told(root, identities=[*people, first])
+    assert found(root) == {(MANIFEST, "identity-twice")}
+
+
+def test_many_identities_listed_twice_take_no_time(root: Path) -> None:
+    people = [{"subject_id": f"P_{n // 2}", "gender": "male", "split": "train"} for n in range(60_000)]
+    told(root, identities=people)
+    start = time.process_time()
+    assert len(verify_release(root)) == 30_000
+    assert time.process_time() - start < 10
+
+
+def test_a_manifest_without_a_licence_is_damaged(root: Path) -> None:
+    told(root, licences={})
+    with pytest.raises(DamagedInputError, match="names no licence; allowed: one of thermvision-db-research"):
+        verify_release(root)
+
+
+@pytest.mark.parametrize("version", ["1.x", "1." + "9" * 5000, "\u0661.0"])
+@pytest.mark.parametrize("field", ["version", "parent"])
+def test_a_version_that_is_none(root: Path, field: str, version: str) -> None:
+    told(root, **{field: version})
+    with pytest.raises(DamagedInputError, match=field):
+        verify_release(root)
+
+
+def test_a_small_file_of_very_many_rows_takes_little_memory(tmp_path: Path) -> None:
+    rows = 400_000
+    same = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array(["P_0"]))
+    pq.write_table(pa.table({"subject_id": same, "identity": pa.repeat(0, rows)}), tmp_path / "x.parquet")
+    assert (tmp_path / "x.parquet").stat().st_size < 20_000
+    tracemalloc.start()
+    try:
+        assert verify._identities(pq.ParquetFile(tmp_path / "x.parquet")) == {("P_0", 0)}
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", [".huggingface.yaml", "dataset_infos.json", "SCRIPT"])
+def test_a_file_that_would_have_load_dataset_load_something_else(root: Path, name: str) -> None:
+    """A mirror with such a file beside a signed manifest would say all is whole, and load what it likes."""
+    name = f"{root.name}.py" if name == "SCRIPT" else name
+    (root / name).write_text("configs:\n- config_name: video\n  data_files: /elsewhere/*.parquet\n")
+    assert found(root) == {(name, "unlisted-file")}
+
+
+def test_lists_behind_a_link_are_not_read(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "protocols.json").write_text("{no json")
+    (root / "protocols").symlink_to(tmp_path)
+    assert found(root) == {("protocols", "link")}
+
+
+def test_names_are_printed_without_their_control_characters(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"a\xff\n\x1b[31m")  # no UTF-8, as Linux allows
+    try:
+        (root / "preview" / name).write_text("x")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (root / name).write_text("x")
+    for options in ([], ["--json"]):
+        assert thermvision_db.main(["verify", str(root), *options]) == 1
+        output = capsys.readouterr().out
+        assert "\x1b" not in output
+        assert r"preview/a\udcff\n\x1b[31m" in (json.loads(output)[0]["path"] if options else output)
+    (root / "preview" / name).unlink()
+    assert thermvision_db.main(["verify", str(root)]) == 0
+    assert r"a\udcff\n\x1b[31m" in capsys.readouterr().err
 
 
 def test_a_card_may_be_as_old_as_its_shards_and_no_older(root: Path) -> None:

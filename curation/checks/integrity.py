@@ -51,6 +51,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("partial-file", "integrity", "A file was left half written."),
     Kind("link", "integrity", "A file or folder is a symbolic link: its bytes lie elsewhere and can change."),
     Kind("file-twice", "integrity", "The manifest lists a file twice, as different things."),
+    Kind("file-path", "integrity", "The manifest lists a file that is hidden, a script, or has no place in a release."),
     Kind("shard-path", "integrity", "A shard's name is not of its config and split, so that loading misses it."),
     Kind("list-unreadable", "integrity", "The index of the lists of protocols does not read."),
     Kind("list-changed", "integrity", "A list of a protocol was changed: results do not compare."),

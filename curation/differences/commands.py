@@ -97,7 +97,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
 def _version_line(version: dict[str, Any]) -> str:
     parts = [f"{counted(version['shards'], 'shard')} ({human_bytes(version['bytes'])})"]
     if version["identities"] is not None:
-        parts.append(f"{version['identities']:,} new identities")
+        parts.append(f"{_people(version['identities'])} new")
     if version["supersedes"]:
         parts.append(f"supersedes {counted(version['supersedes'], 'shard')}")
     if version["limit"]:
@@ -116,7 +116,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     if removed := found["identities"]["removed"]:
         lines.append(f"IDENTITIES REMOVED: {_some(removed)}")
     if added := found["identities"]["added"]:
-        lines.append(f"{counted(len(added), 'identity').replace('identitys', 'identities')} added: {_some(added)}")
+        lines.append(f"{_people(len(added))} added: {_some(added)}")
     for kind in ("configs", "engines", "licences", "recipes", "files"):
         if line := _changes(found[kind]):
             lines.append(f"{kind}: {line}")
@@ -137,6 +137,10 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         if len(changed) > LISTED:
             lines.append(f"  and {len(changed) - LISTED:,} more; all of them with --json")
     return lines
+
+
+def _people(number: int) -> str:
+    return f"{number:,} {'identity' if number == 1 else 'identities'}"
 
 
 def _changes(names: dict[str, list[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -62,12 +63,17 @@ def versions_of(place: Place) -> list[dict[str, Any]]:
                 "bytes": sum(s.bytes for s in shards[version]),
                 "supersedes": sum(len(s.replaces) for s in shards[version]),
                 "limit": release.limits.get(version),
-                "made_from": [p for p in release.recipes if version in p],
+                "made_from": [p for p in release.recipes if _made(p, version)],
                 "identities": None if reach is None else max(reach - before, 0),
             }
         )
         before = max(before, reach or 0)
     return found
+
+
+def _made(recipe: str, version: str) -> bool:
+    """Whether a file of ``recipes/`` belongs to ``version``: its name has that and no longer number in it."""
+    return re.search(rf"(?<![\d.]){re.escape(version)}(?!\d|\.\d)", recipe) is not None
 
 
 def _is_version(name: str) -> bool:

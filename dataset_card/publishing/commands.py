@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from thermvision.annotations.errors import UsageError
-from thermvision.curation.console import counted, human_bytes, show_json, to_stderr
+from thermvision.curation.console import counted, human_bytes, printable, show_json, to_stderr
 from thermvision.curation.options import AsJson, Quiet, Release
 
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     def publish(
         release: Release,
         repo: Annotated[str | None, typer.Option("--repo", help="Dataset of the Hub, ORG/NAME.")] = None,
-        to: Annotated[Path | None, typer.Option("--to", help="Folder to publish to, instead of the Hub.")] = None,
+        to: Annotated[str | None, typer.Option("--to", help="Folder to publish to, instead of the Hub.")] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, to the byte.")] = False,
         pull_request: Annotated[bool, typer.Option("--pr", help="Open a pull request instead of a commit.")] = False,
         private: Annotated[
@@ -45,8 +45,13 @@ def register(app: typer.Typer) -> None:
         if to is not None:
             if pull_request or private is not None or gated or message:
                 raise UsageError("--pr, --private, --public, --gated and --message go with --repo, not with --to")
-            _to_folder(release, to, dry_run, as_json, tell)
+            _to_folder(release, _local(to), dry_run, as_json, tell)
             return
+        if pull_request and (private is not None or gated):
+            raise UsageError(
+                "--private, --public and --gated are the owner's and do not go with --pr; give them with the command"
+                " that tags, once the pull request is merged"
+            )
         from .publish import Wishes
         from .publish import publish as to_hub
 
@@ -75,6 +80,15 @@ def register(app: typer.Typer) -> None:
             print(f'next: load_dataset("{repo}", revision="{done.tag}")    # from datasets import load_dataset')
 
 
+def _local(place: str) -> Path:
+    """``--to`` as a path, which would make a folder named ``s3:`` of an address."""
+    from thermvision.curation.storage import is_url
+
+    if is_url(place):
+        raise UsageError(f"--to {place} is an address; allowed: a folder; for the Hub type --repo ORG/NAME")
+    return Path(place)
+
+
 def _to_folder(release: Path, to: Path, dry_run: bool, as_json: bool, tell: Callable[[str], None]) -> None:
     from .folder import LATEST, publish_to_folder
 
@@ -98,4 +112,4 @@ def _to_folder(release: Path, to: Path, dry_run: bool, as_json: bool, tell: Call
 def _say_left_out(paths: Sequence[str], tell: Callable[[str], None]) -> None:
     if paths:
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        tell(f"not part of the release and not sent: {', '.join(paths[:5])}{more}")
+        tell(f"not part of the release and not sent: {', '.join(map(printable, paths[:5]))}{more}")

@@ -21,18 +21,20 @@ from typing import Any, Literal
 
 from thermvision.annotations.errors import DamagedInputError, OutputError, RemoteError, UsageError
 from thermvision.annotations.schema import SPLITS
-from thermvision.curation.contents import SIGNATURE, ReleaseFile, entries, listed
+from thermvision.curation.console import human_bytes
+from thermvision.curation.contents import SIGNATURE, ReleaseFile, listed
 from thermvision.curation.release import MANIFEST, Manifest
-from thermvision.curation.store import PARTIAL, atomic_path, atomic_write, remove_partial, writing
+from thermvision.curation.store import PARTIAL, atomic_path, atomic_write, sha256_file, writing
 from thermvision.curation.verify import verify_release
 from thermvision.dataset_card.publishing.preflight import Ready, ready
+from thermvision.dataset_card.publishing.readback import quiet_loading
 from thermvision.dataset_card.publishing.retries import Tell
-from thermvision.dataset_card.publishing.versions import MAX_MANIFEST_BYTES, Step, parse_manifest, step, tag_of
+from thermvision.dataset_card.publishing.versions import MAX_MANIFEST_BYTES, Step, order, parse_manifest, step, tag_of
 
 LATEST, LOCK = "latest", ".lock"
 _BATCH = 256  # rows that are read at a time
 _READ_ONLY = 0o444
-_VERSION = re.compile(r"v\d+\.\d+(\.\d+)?")
+_VERSION = re.compile(r"v[0-9]{1,9}\.[0-9]{1,9}(\.[0-9]{1,9})?")
 _NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EACCES)
 
 
@@ -84,7 +86,7 @@ def publish_to_folder(root: Path, folder: Path, *, dry_run: bool = False, tell: 
         place = _look(folder, prepared)
         if place.step.kind == "same":
             _whole(place.target)
-            _add_signature(prepared, place.target)
+            _add_signature(prepared, place.target, tell)
             return _report(prepared, place, "already")
         if place.is_there:  # a run was killed after the version had appeared
             _whole(place.target)
@@ -142,11 +144,14 @@ def _look(folder: Path, prepared: Ready) -> _Place:
             f"{target} holds another release of this version; a published version does not change: make the next one"
             " with thermvision extend or apply, or publish to another folder"
         )
+    if is_there and theirs is not None and order(theirs.version) > order(prepared.manifest.version):
+        theirs = prepared.manifest  # an older one, published long ago
     others = sorted(p.name for p in folder.iterdir()) if latest is None and folder.is_dir() else []
     others = [name for name in others if not name.startswith(".") and name != target.name]
     if versions := [name for name in others if _VERSION.fullmatch(name)]:
+        newest = max(versions, key=lambda name: order(name[1:]))
         raise RemoteError(
-            f"{folder} holds versions and no link {LATEST}; put it back: ln -s {versions[-1]} {folder / LATEST}"
+            f"{folder} holds versions and no link {LATEST}; put it back: ln -s {newest} {folder / LATEST}"
         )
     return _Place(folder, latest, theirs, step(prepared.manifest, theirs, others), is_there)
 
@@ -194,11 +199,12 @@ def _stage(prepared: Ready, place: _Place, tell: Tell) -> Path:
     with writing(staged):
         staged.mkdir(exist_ok=True)
     wanted = {f.path: f for f in prepared.files}
-    remove_partial(staged)
-    for entry in [*entries(staged)]:
-        file = wanted.get(entry.path)
-        if file is None or not entry.plain or (staged / entry.path).stat().st_size != file.size:
-            (staged / entry.path).unlink()
+    for left in [*staged.rglob("*")]:  # hidden ones as well: loaders read some
+        if left.is_dir() and not left.is_symlink():
+            continue
+        file = wanted.get(left.relative_to(staged).as_posix())
+        if file is None or not left.is_file() or left.is_symlink() or left.stat().st_size != file.size:
+            left.unlink()
     missing = [f for f in prepared.files if not (staged / f.path).is_file()]
     _room(place, [f for f in missing if place.shared(f) is None])
     tell(f"putting {len(missing)} of {len(wanted)} files of {place.target.name} together, out of sight")
@@ -235,7 +241,7 @@ def _room(place: _Place, files: Sequence[ReleaseFile]) -> None:
     needed, free = sum(f.size for f in files), shutil.disk_usage(place.folder).free
     if free < needed:
         raise OutputError(
-            f"{place.folder} has {free / 1e9:.2f} GB free and {place.target.name} needs {needed / 1e9:.2f} GB; free"
+            f"{place.folder} has {human_bytes(free)} free and {place.target.name} needs {human_bytes(needed)}; free"
             " some space, then type the same"
         )
 
@@ -253,7 +259,7 @@ def _load_back(version: Path, manifest: Manifest) -> None:
     from datasets import load_dataset_builder
 
     for config in manifest.configs:
-        with tempfile.TemporaryDirectory() as cache:
+        with tempfile.TemporaryDirectory() as cache, quiet_loading():
             builder = load_dataset_builder(str(version.resolve()), config, cache_dir=cache)
             for split in SPLITS:
                 wanted = sum(s.rows for s in manifest.shards_of(config, split))
@@ -266,11 +272,15 @@ def _load_back(version: Path, manifest: Manifest) -> None:
                     raise RemoteError(f"{config} of {split} loads {found} rows from {version}; its manifest: {wanted}")
 
 
-def _add_signature(prepared: Ready, target: Path) -> None:
+def _add_signature(prepared: Ready, target: Path, tell: Tell) -> None:
     """A version may be signed after it was published: the signature is no part of what it signs."""
-    ours = prepared.root / SIGNATURE
-    if ours.is_file() and not (target / SIGNATURE).is_file():
-        atomic_write(target / SIGNATURE, ours.read_bytes())
+    ours, theirs = prepared.root / SIGNATURE, target / SIGNATURE
+    if not ours.is_file():
+        return
+    if not theirs.is_file():
+        atomic_write(theirs, ours.read_bytes())
+    elif sha256_file(theirs) != sha256_file(ours):
+        tell(f"{theirs} is another signature than {ours} and stays; to replace it, remove it there and type the same")
 
 
 def _point(place: _Place) -> None:

@@ -29,7 +29,7 @@ from thermvision.annotations.errors import RemoteError
 from thermvision.curation.contents import ReleaseFile
 from thermvision.curation.release import MANIFEST, Manifest
 from thermvision.dataset_card.publishing.plan import Entry, is_same
-from thermvision.dataset_card.publishing.retries import AGAIN, Tell, ask, explained, status_of, transient
+from thermvision.dataset_card.publishing.retries import AGAIN, Tell, ask, explained, scrub, status_of, transient
 from thermvision.dataset_card.publishing.versions import MAX_MANIFEST_BYTES, parse_manifest
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def bounded_requests() -> Iterator[None]:
         return made
 
     before, shown = logging.get_verbosity(), not utils.are_progress_bars_disabled()
-    logging.set_verbosity_error()  # warnings name signed addresses
+    logging.set_verbosity(logging.CRITICAL)  # warnings name signed addresses, and what is wrong is raised as well
     utils.disable_progress_bars()
     set_client_factory(client)
     try:
@@ -102,6 +102,8 @@ class Hub:
                 "there is no token; type: hf auth login, or set HF_TOKEN to one that may write, and run the same"
                 " command again"
             )
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise RemoteError("the token holds characters that no token has; type: hf auth login, or set HF_TOKEN anew")
         with explained("use the token", self.token):
             self.api = HfApi(token=self.token)
 
@@ -111,7 +113,7 @@ class Hub:
     @property
     def page(self) -> str:
         """Address of the repository."""
-        return f"{self.api.endpoint}/datasets/{self.repo}"
+        return scrub(f"{self.api.endpoint}/datasets/{self.repo}", self.token)
 
     def state(self) -> State | None:
         """What the repository is at now; None: there is none, or the token may not see it."""

@@ -70,9 +70,11 @@ def check_repo(name: str) -> None:
     parts = name.split("/")
     well = len(parts) == 2 and all(_REPO_PART.fullmatch(p) and ".." not in p and "--" not in p for p in parts)
     if not well or name.endswith((".git", ".ipynb")):
+        from thermvision.dataset_card.publishing.retries import scrub
+
         raise UsageError(
-            f"repository {name[:100]!r} is no name the Hub takes; allowed: ORG/NAME of letters, digits, '.', '_' and"
-            " '-', such as org/ThermVision-DB"
+            f"repository {scrub(name)[:100]!r} is no name the Hub takes; allowed: ORG/NAME of letters, digits, '.', '_'"
+            " and '-', such as org/ThermVision-DB"
         )
     if name.endswith(".py"):
         raise UsageError(f"repository {name!r} is named like a script; allowed: a name without .py")

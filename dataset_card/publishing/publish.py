@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from thermvision.annotations.errors import RemoteError
-from thermvision.curation.console import counted, human_bytes
+from thermvision.annotations.errors import RemoteError, UsageError
+from thermvision.curation.console import counted, human_bytes, printable
 from thermvision.curation.contents import SIGNATURE, ReleaseFile
 from thermvision.curation.release import MANIFEST, Manifest
 from thermvision.dataset_card.publishing.hub import Gated, Hub, State, bounded_requests
 from thermvision.dataset_card.publishing.plan import Entry, Plan, differing, make_plan
 from thermvision.dataset_card.publishing.preflight import Ready, ready
 from thermvision.dataset_card.publishing.readback import compare, load_back
-from thermvision.dataset_card.publishing.retries import Tell
+from thermvision.dataset_card.publishing.retries import Tell, scrub
 from thermvision.dataset_card.publishing.versions import Step, paths_of, step, tag_of
 
 
@@ -88,6 +88,8 @@ def publish(root: Path, repo: str, wishes: Wishes | None = None, tell: Tell = la
     prepared = ready(root, repo)
     with bounded_requests():
         hub = Hub(repo, tell)
+        if wishes.message and scrub(wishes.message, hub.token) != printable(wishes.message):
+            raise UsageError("--message holds a token, which everybody would read; allowed: words without one")
         state = hub.state()
         if state is None:
             made = step(prepared.manifest, None)
@@ -112,10 +114,15 @@ def _made(hub: Hub, wishes: Wishes) -> State:
 
 
 def _already(hub: Hub, prepared: Ready, state: State, commit: str, wishes: Wishes) -> Published:
-    if wrong := differing(_unsigned(prepared), hub.files(commit)):
+    there = hub.files(commit)
+    if wrong := differing(_unsigned(prepared), there):
         raise RemoteError(
             f"{prepared.manifest.version} is published in {hub.repo} with other content ({wrong[0]}); a published"
             " version does not change: make the next one with thermvision extend or apply"
+        )
+    if differing([f for f in prepared.files if f.path == SIGNATURE], there):
+        hub.tell(
+            f"the signature here is not in the published version, which stays as it is; hand {SIGNATURE} to readers"
         )
     if not wishes.dry_run:
         hub.settle(state, wishes.private, wishes.gated)

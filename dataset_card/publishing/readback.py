@@ -41,7 +41,7 @@ def load_back(ready: Ready, repo: str, commit: str, token: str | None, tell: Tel
     Raises:
         RemoteError: one does not load, or holds something else.
     """
-    with _quiet():
+    with quiet_loading():
         for config in ready.manifest.configs:
             ask(
                 f"load {config!r} of {repo} back",
@@ -98,15 +98,18 @@ def _first_names(ready: Ready, shard: Shard) -> dict[str, str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
+    """For as long as the block lasts, `datasets` prints nothing and does without torch, whose import takes a second."""
     import datasets
 
     before, shown = datasets.logging.get_verbosity(), not datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity_error()
+    torch, datasets.config.TORCH_AVAILABLE = datasets.config.TORCH_AVAILABLE, False
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are raised as well, and say what a server said
     datasets.disable_progress_bars()
     try:
         yield
     finally:
+        datasets.config.TORCH_AVAILABLE = torch
         datasets.logging.set_verbosity(before)
         if shown:
             datasets.enable_progress_bars()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
+from traceback import walk_tb
 from typing import TypeVar
 
 import httpx2
@@ -15,6 +16,7 @@ import tenacity
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from thermvision.annotations.errors import RemoteError
+from thermvision.curation.console import printable
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -28,7 +30,7 @@ _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
 
 def scrub(text: object, token: str | None = None) -> str:
-    """``text`` without tokens.
+    """``text`` without tokens, on one line and without control characters.
 
     >>> scrub("refused: Bearer hf_abcdefghi", None), scrub("user my-secret", "my-secret")
     ('refused: Bearer ***', 'user ***')
@@ -36,7 +38,7 @@ def scrub(text: object, token: str | None = None) -> str:
     plain = str(text)
     if token:
         plain = plain.replace(token, "***")
-    return _SECRETS.sub("***", plain)
+    return printable(_SECRETS.sub("***", plain))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -61,7 +63,7 @@ def transient(error: BaseException) -> bool:
     """Whether asking again may help: busy or broken servers, timeouts, lost connections, bodies cut short."""
     if (status := status_of(error)) is not None:
         return status in AGAIN
-    if any(isinstance(one, OfflineModeIsEnabled) for one in chain(error)):
+    if any(isinstance(one, OfflineModeIsEnabled | httpx2.UnsupportedProtocol) for one in chain(error)):
         return False
     broken = (httpx2.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError)
     return any(isinstance(one, broken) for one in chain(error))
@@ -105,10 +107,20 @@ def explained(what: str, token: str | None) -> Iterator[None]:
     """Turn what the client raises into a `RemoteError`: what was seen and what to type next, without secrets."""
     try:
         yield
-    except _ERRORS as error:
+    except Exception as error:
+        if not (isinstance(error, _ERRORS) or _malformed(error)):
+            raise
         message = _explain(what, error)
         # the chain ends here: the client's own exceptions carry headers and addresses
         raise RemoteError(scrub(message, token)) from None
+
+
+def _malformed(error: BaseException) -> bool:
+    """Whether the client, and not we, broke over an answer that is not what it takes for granted."""
+    if not isinstance(error, TypeError | AttributeError | IndexError):
+        return False
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("huggingface_hub.")
 
 
 def _explain(what: str, error: BaseException) -> str:
@@ -116,6 +128,8 @@ def _explain(what: str, error: BaseException) -> str:
     said = _seen(error)
     if any(isinstance(one, OfflineModeIsEnabled) for one in chain(error)):
         return f"cannot {what}: HF_HUB_OFFLINE is set; unset it and run the same command again"
+    if any(isinstance(one, httpx2.UnsupportedProtocol) for one in chain(error)):
+        return f"cannot {what}: HF_ENDPOINT is no address; unset it, or set it to one that begins with https://"
     if status == 401:
         advice = "type: hf auth login, or set HF_TOKEN to a token that is valid; what was sent is not sent again"
         return f"cannot {what}: the Hub does not take the token ({said}); {advice}"

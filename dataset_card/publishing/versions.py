@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from thermvision.annotations.errors import RemoteError
+from thermvision.curation.contents import READ_BY_LOADERS
 from thermvision.curation.pack import Shard
 from thermvision.curation.release import MANIFEST, README, Manifest, describe_validation
 
@@ -19,7 +20,6 @@ FORMAT = "thermvision-release/"
 MAX_MANIFEST_BYTES = 64 * 2**20  # a million shards' worth; whoever sends more is not one of us
 # what a new repository may hold before its first version: made by the host itself, and nothing that loading reads
 _HOUSEKEEPING = (".gitattributes", ".gitignore", README, "LICENSE", "LICENSE.md", "LICENSE.txt")
-_READ_BY_LOADERS = ("dataset_infos.json", ".huggingface.yaml")
 _SHOWN = 3
 
 
@@ -208,7 +208,7 @@ def _nothing_in_the_way(ours: Manifest, theirs: Manifest, foreign: Sequence[str]
 
 
 def _harmful(path: str) -> bool:
-    return path.startswith("data/") or path in _READ_BY_LOADERS or ("/" not in path and path.endswith(".py"))
+    return path.startswith("data/") or path in READ_BY_LOADERS or ("/" not in path and path.endswith(".py"))
 
 
 def _difference(ours: Manifest, theirs: Manifest) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import features
 from thermvision.curation.assembly import assemble
+from thermvision.curation.console import counted
 from thermvision.curation.contents import CITATION, LICENCE
 from thermvision.curation.differences.history import version_in
 from thermvision.curation.pack import Shard
@@ -21,11 +23,11 @@ from thermvision.curation.revision import ITEM_CONFIGS, copy_shard, next_version
 from thermvision.curation.runners import Runner, run_jobs
 from thermvision.curation.verify import verify_release
 from thermvision.generation.build import Prepared, check_room, made_of, prepare
-from thermvision.generation.known import ItemSpec, Known, refuse_redefined
+from thermvision.generation.known import ItemSpec, Known, leaves, refuse_redefined
 from thermvision.generation.plan import Plan
 from thermvision.generation.recipe import Recipe, parse_recipe
 from thermvision.generation.run import run_shard
-from thermvision.generation.specs import ClipSpec, SceneSpec
+from thermvision.generation.specs import ClipSpec, SceneSpec, plain_spec
 
 from .lineage import registry
 
@@ -55,10 +57,11 @@ def prepare_extension(
             f" there; ask for more subjects, more stills, or new subjects from subjects.first = {known.next_number} on"
         )
     _check_engines(parent, manifest, prepared, known)
+    _check_files(parent, manifest, known)
     if findings := verify_release(parent):
         raise DamagedInputError(
-            f"{parent} is not what its manifest says ({len(findings)} findings, first: {findings[0]}); nothing was"
-            f" made; type: thermvision verify {parent}"
+            f"{parent} is not what its manifest says ({counted(len(findings), 'finding')}, first: {findings[0]});"
+            f" nothing was made; type: thermvision verify {parent}"
         )
     return prepared
 
@@ -216,25 +219,57 @@ def _drawn_by(item: ItemSpec) -> str:
     return source.engine if isinstance(source, ItemSpec) else f"picture {source.name} {source.sha256[:12]}"
 
 
-def _made_by(
-    root: Path, manifest: Manifest, known: Known, subjects: Collection[str]
-) -> dict[tuple[str, str], set[str]]:
+def _made_by(root: Path, manifest: Manifest, known: Known, subjects: Set[str]) -> dict[tuple[str, str], set[str]]:
     """Subject and engine name to the versions of the engine that its rows say have made them."""
     splits = {i.split for i in known.identities if i.subject_id in subjects}
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for shard in (s for c in ITEM_CONFIGS for s in manifest.shards_of(c) if s.split in splits):
-        try:
-            for batch in pq.ParquetFile(root / shard.path).iter_batches(columns=["provenance"]):
-                for text in batch.column(0).to_pylist():
-                    provenance = json.loads(text)
-                    spec = provenance["spec"]
-                    people = spec["subjects"] if "subjects" in spec else [spec["subject"]]
-                    for name in (p["subject_id"] for p in people):
-                        if name in subjects:
-                            found[name, spec["engine"]].add(str(provenance["engine"]))
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedInputError(
-                f"{root / shard.path} has a row whose provenance does not read ({type(error).__name__}: {error}); type:"
-                f" thermvision verify {root}"
-            ) from error
+        for told in _recorded(root, shard):
+            for name in subjects & told.people:
+                found[name, told.engine].add(told.made_by)
     return found
+
+
+def _check_files(root: Path, manifest: Manifest, known: Known) -> None:
+    """Refuse files that have changed since the clips that are there were made: new ones would show another face."""
+    moved = {i.item_id: i for i in known.items.values() if isinstance(i, ClipSpec) and (i.motion or i.animation)}
+    for shard in manifest.shards_of("video") if moved else ():
+        for told in _recorded(root, shard):
+            item = moved.get(told.item_id)
+            if item and (changed := sorted(told.files.items() ^ _files(plain_spec(item)).items())):
+                what = changed[0][0].removesuffix(".sha256")
+                raise UsageError(
+                    f"{item.item_id} of {root} was made with another file as its {what};"
+                    " put the one that made it where the recipe names it, and give another one another name and new"
+                    f" subjects: subjects.first = {known.next_number}"
+                )
+
+
+def _files(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in leaves(spec) if key.endswith("sha256")}
+
+
+class _Recorded(NamedTuple):
+    item_id: str
+    engine: str
+    made_by: str
+    people: set[str]
+    files: dict[str, str]
+
+
+def _recorded(root: Path, shard: Shard) -> Iterator[_Recorded]:
+    """What the provenance of each row of a shard says: item, engine, its version, who is in it, digests of files."""
+    try:
+        for batch in pq.ParquetFile(root / shard.path).iter_batches(columns=["provenance"]):
+            for text in batch.column(0).to_pylist():
+                provenance = json.loads(text)
+                spec = provenance["spec"]
+                people = spec["subjects"] if "subjects" in spec else [spec["subject"]]
+                names = {str(p["subject_id"]) for p in people}
+                engine = str(provenance["engine"])
+                yield _Recorded(str(spec["item_id"]), str(spec["engine"]), engine, names, _files(spec))
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedInputError(
+            f"{root / shard.path} has a row whose provenance does not read ({type(error).__name__}: {error}); type:"
+            f" thermvision verify {root}"
+        ) from error

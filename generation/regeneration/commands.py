@@ -60,13 +60,13 @@ def register(app: typer.Typer) -> None:
 
         Example: thermvision regenerate release --sample 5
         """
+        from thermvision.curation.differences.history import version_in
         from thermvision.curation.places import open_place
         from thermvision.generation.commands import workers_for
         from thermvision.generation.runners import runner_of
 
         from .rebuild import broken_shards, plan_repairs, rebuild
         from .regenerate import regenerate as render_again
-        from .regenerate import version_of
         from .report import Report
         from .supplies import supplies_of
 
@@ -88,12 +88,14 @@ def register(app: typer.Typer) -> None:
         if write and not dry_run:
             report.rebuilt = rebuild(found.root, report.broken, workers=count, quiet=quiet, run=run)
         left = {path for path, _, _ in report.left}
-        whole = [s for s in looked if s.path not in left]
+        # rows of `frames` and `radiometric` are made with their items
+        made = {s.fingerprint for s in looked}
+        whole = [s for s in release.shards if s.fingerprint in made and s.path not in left]
         parts = [] if write and not (shard or clip or sample) else _parts(found, whole, clip, sample, seed)
         if dry_run:
             _show_plan(report, parts, as_json, place)
             return
-        versions = {version_of(p.shard) for p in parts}
+        versions = {version_in(p.shard.path) for p in parts}
         supplies = {v: supplies_of(found, v, files, weights, flux_weights) for v in sorted(versions)}
         report.take(render_again(found, parts, supplies, workers=count, quiet=quiet, run=run))
         _show(report, as_json, found)
@@ -140,10 +142,13 @@ def _show(report: Report, as_json: bool, place: Place) -> None:
     else:
         for line in report.lines():
             print(line)
+        if not (report.counts or report.broken or report.rebuilt is not None):
+            print(f"{place.name} {report.version}: what was looked at is whole and holds nothing to render again")
         if report.rebuildable and place.is_folder:
             print(f"next: thermvision regenerate {place.root} --write")
         else:
             print(f"next: thermvision {'verify' if place.is_folder else 'info'} {place.name}")
     if report.fails:
-        bad = {"shards broken": len(report.left), **{s: report.counts[s] for s in ("mismatch", "unavailable")}}
-        raise FindingsError(", ".join(f"{n} {what}" for what, n in bad.items() if n) + f" in {place.name}")
+        broken = [f"{counted(len(report.left), 'shard')} broken"] if report.left else []
+        bad = [f"{n} {state}" for state in ("mismatch", "unavailable") if (n := report.counts[state])]
+        raise FindingsError(", ".join(broken + bad) + f" in {place.name}")

@@ -1,7 +1,8 @@
-"""Rendered pixels against stored ones: ``exact``, ``close`` or ``mismatch``, and why."""
+"""Rendered pixels and labels against stored ones: ``exact``, ``close`` or ``mismatch``, and why."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError
 from thermvision.annotations.picture_file import picture_from_bytes
+from thermvision.annotations.schema import FRAME_COLUMNS
 from thermvision.curation.store import sha256_bytes
 from thermvision.curation.video import (
     MIN_PSNR,
@@ -20,14 +22,15 @@ from thermvision.curation.video import (
     encoder_settings,
     min_psnr,
 )
-from thermvision.generation.run import pixels_digest
-from thermvision.generation.specs import Clip, Radiometry
+from thermvision.generation.run import labels_of, numbers_of, pixels_digest
+from thermvision.generation.specs import Clip, Radiometry, SceneStill, Still
 
 from .provenance import Provenance
 
 CLOSE_PSNR = 45.0
 MEASURED = ("radiometric", "temperature", "segmentation", "depth")  # image columns of a `radiometric` row
 _WORST_CRF = 51
+_ROUNDING = {"rel_tol": 1e-5, "abs_tol": 1e-3}  # processors round differently; far below a pixel, degree or kelvin
 
 
 def compare_picture(told: Provenance, frame: NDArray[np.uint8], data: bytes) -> tuple[str, str]:
@@ -101,8 +104,38 @@ def _worst_psnr(data: bytes, frames: NDArray[np.uint8]) -> float | None:
     return worst
 
 
+def compare_labels(told: Provenance, made: Clip | Still | SceneStill, row: Mapping[str, Any]) -> tuple[str, str]:
+    """Of the labels in the row of an item, beside those that come with the render.
+
+    Labels that a person or a network has set since say so in ``annotation_source``; they are not compared.
+    """
+    labels = labels_of(made)
+    if row.get("annotation_source") != labels["annotation_source"]:
+        return "exact", ""
+    for cut in told.cuts:
+        labels |= {n: labels[n][cut.first : cut.last + 1] for n in FRAME_COLUMNS if labels.get(n) is not None}
+    differ = _differing(labels, row)
+    return ("mismatch", f"its labels are not those of the render: {', '.join(differ)}") if differ else ("exact", "")
+
+
+def _differing(made: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Columns of ``made`` with another value in ``row``; an older release lacks some."""
+    return [name for name, value in made.items() if name in row and not _alike(value, row[name])]
+
+
+def _alike(made: Any, stored: Any) -> bool:
+    if isinstance(made, Mapping):
+        return isinstance(stored, Mapping) and not _differing(made, stored)
+    if isinstance(made, list):
+        return isinstance(stored, list) and len(made) == len(stored) and all(map(_alike, made, stored))
+    if isinstance(made, float) and isinstance(stored, float):
+        return math.isclose(made, stored, **_ROUNDING) or (math.isnan(made) and math.isnan(stored))
+    return bool(made == stored)
+
+
 def compare_measurement(radiometry: Radiometry | None, row: Mapping[str, Any]) -> tuple[str, str]:
-    """Of the `radiometric` row of an item: its 16-bit frames and the pictures of its truth, by the span of each."""
+    """Of the `radiometric` row of an item: its 16-bit frames and the pictures of its truth, by the span of each; and
+    its numbers."""
     if radiometry is None or list(row.get("frame_index") or ()) != radiometry.frame_index.tolist():
         return "mismatch", "its 16-bit frames are of other frames than those rendered"
     made = {"radiometric": radiometry.frames, **{n: radiometry.truth[n] for n in MEASURED if n in radiometry.truth}}
@@ -117,4 +150,5 @@ def compare_measurement(radiometry: Radiometry | None, row: Mapping[str, Any]) -
         if worst := max(error_of, default=0.0):
             span = max(float(np.ptp(frames)), 1.0)
             return _by_psnr(float(10 * np.log10(span**2 / worst)), f"its {name} differs")
-    return "exact", ""
+    differ = _differing(numbers_of(radiometry), row)
+    return ("mismatch", f"its radiometric row has another {', '.join(differ)}") if differ else ("exact", "")

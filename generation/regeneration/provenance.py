@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from thermvision.annotations.errors import DamagedInputError
@@ -249,10 +250,7 @@ def pixels_of(spec: ItemSpec) -> int:
 
 
 def disagreement(told: Provenance, row: Mapping[str, Any], config: str) -> str | None:
-    """What a provenance and the row of ``config`` it is in say differently; None when they agree.
-
-    ``row`` has the columns of `ROW_COLUMNS`.
-    """
+    """What a provenance and the row of ``config`` it is in say differently; None when they agree."""
     spec, seen = told.spec, dict[str, tuple[Any, Any]]()
     seen["id"] = spec.item_id, row.get("clip_id") or row.get("image_id")
     kind = config if config in ("video", "scenes") else "still"
@@ -272,13 +270,8 @@ def disagreement(told: Provenance, row: Mapping[str, Any], config: str) -> str |
             frames = cut.last - cut.first + 1
         seen["sequence"] = SEQUENCES.index(spec.sequence), row.get("sequence")
         seen["frames"] = frames, row.get("num_frames")
+        seen["fps"] = float(np.float32(spec.fps)), row.get("fps")
     if not isinstance(spec, SceneSpec):
         seen["subject"] = spec.subject.subject_id, row.get("subject_id")
         seen["gender"] = GENDERS.index(spec.subject.gender), row.get("gender")
     return next((f"{what} {a!r} there, {b!r} in its row" for what, (a, b) in seen.items() if a != b), None)
-
-
-ROW_COLUMNS = (
-    "clip_id", "image_id", "subject_id", "gender", "sequence", "category", "width", "height", "fps", "num_frames",
-    "provenance",
-)  # fmt: skip

@@ -102,7 +102,7 @@ def plan_repairs(place: Place, broken: Sequence[Broken], folder: Path | None = N
     except ThermVisionError as error:
         return [Repair(b, None, str(error)) for b in broken]
     jobs = _jobs_by_path(prepared)
-    return [_repair(b, place.release, jobs) for b in broken]
+    return [_repair(b, place, jobs) for b in broken]
 
 
 def _jobs_by_path(prepared: Sequence[Prepared]) -> dict[str, tuple[Job, Prepared]]:
@@ -124,12 +124,14 @@ def paths_of(spec: ShardSpec) -> tuple[str, str, str]:
     )
 
 
-def _repair(broken: Broken, release: Manifest, jobs: Mapping[str, tuple[Job, Prepared]]) -> Repair:
-    shard = broken.shard
+def _repair(broken: Broken, place: Place, jobs: Mapping[str, tuple[Job, Prepared]]) -> Repair:
+    shard, release = broken.shard, place.release
     if shard.path not in jobs:
         if shard.replaces:
             return Repair(broken, None, "a review or a repair made it, and no recipe does: make that version anew")
         return Repair(broken, None, "none of the release's recipes makes it")
+    if why := _in_the_way(place.root, shard) if place.is_folder else "":
+        return Repair(broken, None, why)
     job, version = jobs[shard.path]
     if job.fingerprint != shard.fingerprint:
         if others := [e.engine_id for e in version.engines.values() if e.engine_id not in release.engines]:
@@ -142,6 +144,18 @@ def _repair(broken: Broken, release: Manifest, jobs: Mapping[str, tuple[Job, Pre
                 broken, None, f"its recipe makes {makes} items there and the manifest lists {shard.rows}: it was cut"
             )
     return Repair(broken, job, _other_packages(release, version) if job.fingerprint != shard.fingerprint else "")
+
+
+def _in_the_way(root: Path, shard: Shard) -> str:
+    """Why no shard can be put in its place, "" where it can."""
+    target = root / shard.path
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        return f"{target.parent} leads out of the release; remove that link"
+    if target.is_dir() and not target.is_symlink():
+        return f"{target} is a folder; remove it"
+    if file := next((p for p in target.parents if p.exists() and not p.is_dir()), None):
+        return f"{file} is a file; remove it"
+    return ""
 
 
 def _other_packages(release: Manifest, version: Prepared) -> str:
@@ -169,11 +183,13 @@ def rebuild(
         if repair.job is not None:
             wanted.setdefault(repair.job.key + repair.job.fingerprint, []).append(repair)
     scratch = root / SCRATCH
-    if not jobs and not scratch.exists():
+    if not jobs and not os.path.lexists(scratch):
         return results
     with locked(root):
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         with writing(scratch):
+            if scratch.is_symlink() or scratch.is_file():
+                scratch.unlink()
+            shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
             scratch.mkdir()
         try:
             with BuildProgress(len(jobs), sum(j.frames for j in jobs.values()), quiet=quiet) as progress:
@@ -199,8 +215,8 @@ def _put_back(root: Path, repair: Repair, made: Shard | None, why: str) -> Rebui
     if sha256_file(source) != shard.sha256:
         more = f" ({repair.reason})" if repair.reason else ""
         return Rebuilt(shard, False, f"what was made has another SHA-256 than the manifest says{more}: left as it was")
-    if not target.parent.resolve().is_relative_to(root.resolve()):
-        return Rebuilt(shard, False, f"{target.parent} leads out of the release: left as it was")
+    if blocked := _in_the_way(root, shard):
+        return Rebuilt(shard, False, blocked)
     with atomic_path(target) as temporary:
         os.replace(source, temporary)
     return Rebuilt(shard, True)

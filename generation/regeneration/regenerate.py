@@ -1,13 +1,12 @@
 """Items rendered again from their provenance and compared on raw pixels.
 
 ``exact``: the rendered pixels have the recorded digest, and what is stored is what they encode to, 16-bit frames
-included. ``close``: not so, and every frame is within 45 dB. ``mismatch``: it is not. ``unavailable``: it cannot be
-rendered here, and why.
+included. ``close``: not so, and every frame is within 45 dB. ``mismatch``: it is not, or labels that the engine answers
+for are others. ``unavailable``: it cannot be rendered here, and why.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ import pyarrow.parquet as pq
 
 from thermvision.annotations.errors import (
     DamagedInputError,
-    MissingDependencyError,
     OutputError,
     ThermVisionError,
     UsageError,
 )
+from thermvision.annotations.schema import features
 from thermvision.curation.assembly import fingerprint
+from thermvision.curation.differences.history import version_in
 from thermvision.curation.pack import Shard
 from thermvision.curation.places import Place
 from thermvision.curation.progress import BuildProgress
@@ -31,15 +31,14 @@ from thermvision.curation.release import Failed
 from thermvision.curation.runners import Advance, Job, Outcome, Runner, run_jobs
 from thermvision.curation.sources import reading_part
 from thermvision.generation.engines import engine_of
-from thermvision.generation.specs import Clip, SceneSpec, Still, engine_settings
+from thermvision.generation.specs import Clip, SceneSpec, SceneStill, Still, engine_settings
 
-from .comparison import MEASURED, compare_clip, compare_measurement, compare_picture
-from .provenance import ROW_COLUMNS, disagreement, read_provenance
+from .comparison import compare_clip, compare_labels, compare_measurement, compare_picture
+from .provenance import disagreement, read_provenance
 from .supplies import Supplies, supplied
 
 STATES = ("exact", "close", "mismatch", "unavailable")
 DAMAGED = "damaged"
-_VERSION = re.compile(r"-v(\d+\.\d+(?:\.\d+)?)-\d+\.parquet$")
 _NOTHING = Supplies()
 
 
@@ -74,12 +73,6 @@ class _Work:
     measured: Shard | None
 
 
-def version_of(shard: Shard) -> str:
-    """The version that added a shard, as its name says; "" where it does not."""
-    found = _VERSION.search(shard.path)
-    return found[1] if found else ""
-
-
 def regenerate(
     place: Place,
     parts: Sequence[Part],
@@ -94,7 +87,7 @@ def regenerate(
     Args:
         place: the release.
         parts: which items.
-        supplies: by version, what its items need; see `version_of`.
+        supplies: by version, what its items need; see `version_in`.
         workers: processes; results do not depend on them.
         run: where the work is done.
 
@@ -112,7 +105,7 @@ def regenerate(
         count = round(of_all * part.rows / max(shard.rows, 1))
         truth = measured.get(shard.fingerprint)
         here = place.holding(*(s for s in (shard, truth) if s is not None))
-        work = _Work(here, part, supplies.get(version_of(shard), _NOTHING), truth)
+        work = _Work(here, part, supplies.get(version_in(shard.path), _NOTHING), truth)
         jobs.append(Job(shard.path, shard.fingerprint, (), count, work))
     with BuildProgress(len(jobs), sum(j.frames for j in jobs), quiet=quiet) as progress:
         for job, outcome in run(place.root, jobs, _Worker(place.is_folder), workers, progress.advance):
@@ -143,27 +136,27 @@ def _check_part(root: Path, job: Job, advance: Advance) -> Outcome:
     try:
         path = work.place.fetch(shard.path)
         with reading_part(root, shard.path):
-            for position, row in enumerate(_rows(path, shard.config)):
-                if work.part.positions is None or position in work.part.positions:
-                    name = str(row.get("clip_id") or row.get("image_id"))
-                    state, reason = check_row(row, shard.config, work.supplies, advance, measured.get(name))
-                    found.append(Failed(item_id=name, code=state, reason=reason[:2000]))
+            for row in _rows(path, work.part):
+                name = str(row.get("clip_id") or row.get("image_id"))
+                state, reason = check_row(row, shard.config, work.supplies, advance, measured.get(name))
+                found.append(Failed(item_id=name, code=state, reason=reason[:2000]))
     except DamagedInputError as error:
         found.append(Failed(item_id=shard.path, code=DAMAGED, reason=str(error)))
     return Outcome((), tuple(found))
 
 
-def _rows(path: Path, config: str) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, part: Part) -> Iterator[dict[str, Any]]:
     file = pq.ParquetFile(path)
-    names = [n for n in (*ROW_COLUMNS, "video" if config == "video" else "image") if n in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=1, columns=names):
-        yield from batch.to_pylist()
+    names = [name for name in features(part.shard.config) if name in file.schema_arrow.names]
+    for position, batch in enumerate(file.iter_batches(batch_size=1, columns=names)):
+        if part.positions is None or position in part.positions:
+            yield from batch.to_pylist()
 
 
 def _measured(place: Place, shard: Shard) -> dict[str, dict[str, Any]]:
-    """By item, the pictures of a shard of `radiometric`, encoded as they lie there."""
+    """By item, the rows of a shard of `radiometric`, pictures encoded as they lie there."""
     with reading_part(place.root, shard.path):
-        rows = pq.ParquetFile(place.fetch(shard.path)).read(columns=["item_id", "frame_index", *MEASURED]).to_pylist()
+        rows = pq.ParquetFile(place.fetch(shard.path)).read().to_pylist()
     return {row["item_id"]: row for row in rows}
 
 
@@ -176,8 +169,7 @@ def check_row(
 ) -> tuple[str, str]:
     """State and reason of the item in a row of ``config``.
 
-    ``row`` has its media and `provenance.ROW_COLUMNS`, ``measured`` the image columns and ``frame_index`` of its
-    `radiometric` row.
+    ``measured`` is its row of `radiometric`, if there is one.
     """
     try:
         told = read_provenance(row.get("provenance"))
@@ -192,19 +184,19 @@ def check_row(
             return "unavailable", f"{told.engine} made it; here is {engine.engine_id}"
         if fingerprint(engine.model_digests()) != told.models:
             return "unavailable", f"the model files of {told.engine} here are others than those that made it"
-        if isinstance(spec, SceneSpec):
-            return compare_picture(told, engine.render_scene(spec, advance).frame, _media(row, "image"))
-        made: Clip | Still = engine.render(spec, advance)
+        made: Clip | Still | SceneStill = (
+            engine.render_scene(spec, advance) if isinstance(spec, SceneSpec) else engine.render(spec, advance)
+        )
         if isinstance(made, Clip):
-            found = compare_clip(told, made, _media(row, "video"))
+            found = [compare_clip(told, made, _media(row, "video"))]
         else:
-            found = compare_picture(told, made.frame, _media(row, "image"))
-        more = compare_measurement(made.radiometry, measured) if measured else found
-        return max(found, more, key=lambda result: STATES.index(result[0]))
+            found = [compare_picture(told, made.frame, _media(row, "image"))]
+        found.append(compare_labels(told, made, row))
+        if measured and not isinstance(made, SceneStill):
+            found.append(compare_measurement(made.radiometry, measured))
+        return max(found, key=lambda result: STATES.index(result[0]))
     except (OutputError, MemoryError):
         raise
-    except MissingDependencyError as error:
-        return "unavailable", str(error)
     except ThermVisionError as error:
         return "unavailable", str(error)
     except Exception as error:  # an engine given what no recipe gives

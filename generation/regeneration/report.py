@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from thermvision.curation.console import counted
 
-from .rebuild import Broken, Rebuilt, Repair
+from .rebuild import Rebuilt, Repair
 from .regenerate import DAMAGED, STATES, Checked
 
 _LISTED = 10  # items named of those with one reason; the JSON has all
@@ -35,7 +35,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Checked] = field(default_factory=list)
 
-    def take(self, results: Iterable[Checked], broken: Sequence[Broken] = ()) -> None:
+    def take(self, results: Iterable[Checked]) -> None:
         """Count the results of `regenerate`; exact ones are not kept."""
         for checked in results:
             if checked.state != DAMAGED:
