@@ -7,11 +7,12 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,6 +37,8 @@ class Forks:
     def __init__(self, url: str, folder: Path) -> None:
         self._url, self._folder = url, folder
         folder.mkdir(parents=True, exist_ok=True)
+        # each start reads how the other children ended, which can be read once: not while another thread reads it
+        self._lock = threading.Lock()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["hub.preloaded"])
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -48,7 +51,8 @@ class Forks:
         """A started process that runs ``target(*arguments)`` as the owner of ``token``."""
         given = (self._url, str(self._folder), token, target, arguments)
         process = self._context.Process(target=_pointed, args=given, daemon=True)
-        process.start()
+        with self._lock:
+            process.start()
         return process
 
     @contextlib.contextmanager
@@ -64,15 +68,18 @@ class Forks:
         def go() -> Run:
             began = time.monotonic()
             ours.send("go")
-            process.join(LONGEST)
+            wait([process.sentinel], LONGEST)
+            with self._lock:
+                process.join(0)
             return Run(process.exitcode, log.read_text(errors="replace"), time.monotonic() - began)
 
         try:
             yield process.pid, go
         finally:
-            process.kill()
-            process.join()
-            process.close()
+            with self._lock:
+                process.kill()
+                process.join()
+                process.close()
             ours.close()
             log.unlink()
 
