@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,11 @@ def start(folder: Path, workers: int) -> subprocess.Popen:
     """The build as its own process; `communicate` ends it."""
     command = [sys.executable, "-m", "thermvision_db", "build", "tiny.toml", "--out", "killed", "--quiet"]
     return subprocess.Popen(
-        [*command, "--workers", str(workers)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--workers", str(workers)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore Ctrl-C
     )
 
 
