@@ -28,6 +28,7 @@ LICENCES = {
     "cc-by-4.0": "Creative Commons Attribution 4.0",
 }
 _HUB_LICENCES = ("cc-by-4.0",)  # the ones the Hub knows by name
+TAGS = ("thermal", "lwir", "infrared", "face", "synthetic", "landmarks", "head-pose")
 
 
 # long numbers are no versions, and Python refuses to read them
@@ -187,7 +188,7 @@ def front_matter(manifest: Manifest) -> str:
         "pretty_name": manifest.name,
         **named,
         "task_categories": tasks,
-        "tags": ["thermal", "lwir", "infrared", "face", "synthetic", "landmarks", "head-pose"],
+        "tags": list(TAGS),
         "size_categories": [_size_category(rows)],
         "configs": [_config_entry(manifest, c) for c in manifest.configs],
         "dataset_info": [_dataset_info(manifest, c) for c in manifest.configs],

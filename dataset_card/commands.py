@@ -13,14 +13,16 @@ from thermvision.curation.options import AsJson, Release
 
 
 def finish(root: Path) -> list[str]:
-    """Write card and previews of the release in ``root`` and seal it; the lines a command prints last."""
+    """Write card, Croissant and previews of the release in ``root`` and seal it; the lines a command prints last."""
     from thermvision.curation.contents import SIGNATURE, seal
     from thermvision.dataset_card.card import write_card
+    from thermvision.dataset_card.croissant import write_croissant
     from thermvision.dataset_card.previews import write_previews
 
     signed = (root / SIGNATURE).is_file()
     previews = write_previews(root)
     write_card(root)
+    write_croissant(root)
     release = seal(root)
     config = release.configs[0]
     size = human_bytes(sum(s.bytes for s in release.shards))
@@ -48,11 +50,11 @@ def register(app: typer.Typer) -> None:
     def card(
         release: Release,
         keep: Annotated[
-            bool, typer.Option("--keep", help="Keep README.md and previews as they are; only list their digests anew.")
+            bool, typer.Option("--keep", help="Keep what is there as it is; only list its digests anew.")
         ] = False,
         as_json: AsJson = False,
     ) -> None:
-        """Write card and previews of a release anew and list every file's digest in release.json.
+        """Write card, croissant.json and previews of a release anew and list every file's digest in release.json.
 
         Example: thermvision card release
         """

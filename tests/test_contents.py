@@ -11,7 +11,16 @@ import pytest
 import thermvision_db
 from thermvision.annotations.errors import DamagedInputError
 from thermvision.curation import benchmark, contents
-from thermvision.curation.contents import MANIFEST, SIGNATURE, is_sealed, listed, release_files, seal, unlisted
+from thermvision.curation.contents import (
+    CROISSANT,
+    MANIFEST,
+    SIGNATURE,
+    is_sealed,
+    listed,
+    release_files,
+    seal,
+    unlisted,
+)
 from thermvision.curation.release import README, manifest_text, read_release
 from thermvision.curation.sources import ReleaseSource
 from thermvision.curation.store import atomic_write, sha256_file
@@ -47,7 +56,7 @@ def every_file(root: Path) -> dict[str, str]:
 def test_a_build_ends_sealed_and_its_manifest_lists_every_file(tiny_release: Path) -> None:
     manifest = read_release(tiny_release)
     assert is_sealed(manifest)
-    assert manifest.files.keys() == {README, *PICTURES}
+    assert manifest.files.keys() == {README, CROISSANT, *PICTURES}
     there = every_file(tiny_release)
     assert there.pop(MANIFEST) == sha256_file(tiny_release / MANIFEST)
     assert listed(manifest) == there
