@@ -10,41 +10,23 @@ identities, landmark reprojection, and whether eyes close.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from thermvision.annotations.schema import EXPRESSIONS, REGIONS
+from thermvision.curation.statistics.spectrum import radial_spectrum
 from thermvision.generation.engines.phantom.engine import PhantomEngine, subject_head
 from thermvision.generation.engines.phantom.expression import deform, expression_style, expression_weights
 from thermvision.generation.engines.phantom.identity import landmark_distance
 from thermvision.generation.specs import Still, StillSpec, Subject
 
-SIDE, BANDS = 348, 6
 PERCENTILES = (5, 25, 50, 75, 95)
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 CLOSED_MM = 0.5
-
-
-def radial_spectrum(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """log10 of the mean power in `BANDS` octave-like bands of the central square, at 348 x 348 under a Hann window."""
-    side = min(frame.shape)
-    top, left = (frame.shape[0] - side) // 2, (frame.shape[1] - side) // 2
-    square = frame[top : top + side, left : left + side]
-    method = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    square = cv2.resize(square, (SIDE, SIDE), interpolation=method).astype(np.float64)
-    window = np.hanning(SIDE)[:, None] * np.hanning(SIDE)
-    power = np.abs(np.fft.fftshift(np.fft.fft2((square - square.mean()) * window))) ** 2
-    radius = np.hypot(*(np.indices(power.shape) - SIDE // 2))
-    edges = np.geomspace(2, SIDE / 2, BANDS + 1)
-    return np.array([
-        np.log10(power[(radius >= low) & (radius < high)].mean()) for low, high in itertools.pairwise(edges)
-    ])  # fmt: skip
 
 
 def portraits(count: int, category: str = "frontal_pose", **parameters: Any) -> list[Still]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from thermvision.annotations.errors import UsageError
 
+from .plots import Plots, save_looks
 from .store import writing
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -64,6 +65,25 @@ def picture_uri(picture: NDArray[np.uint8], widest: int = 320) -> str:
         picture = np.ascontiguousarray(picture[..., ::-1])
     encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def save_plots(plots: Plots, folder: Path) -> tuple[list[Path], list[dict[str, str]]]:
+    """Write each of ``plots`` to ``folder`` as `plots.save_looks` does, for a page as well.
+
+    Returns:
+        The files, and what the macro of ``plot.html.j2`` shows of each plot: name, caption, and the addresses ``uri``
+        and ``dark``.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
+    written, shown = [], []
+    for name, (caption, draw) in plots.items():
+        files = save_looks(draw, folder / name)
+        written += files
+        light, dark = (plot_uri(f.read_text(encoding="utf-8")) for f in files if f.suffix == ".svg")
+        shown.append({"name": name, "caption": caption, "uri": light, "dark": dark})
+    return written, shown
 
 
 def plot_uri(svg: str) -> str:

@@ -139,7 +139,10 @@ def test_workers_change_nothing(small: Path) -> None:
 @pytest.mark.slow
 def test_the_report_is_whole(leaky_audit: Audit, tmp_path: Path) -> None:
     written = write_report(leaky_audit, tmp_path / "out")
-    assert [p.name for p in written] == ["audit.html", "audit.json"]
+    drawn = [f"{n}{end}" for n in ("recognition", "coverage", "expressions")
+             for end in (".svg", ".png", "-dark.svg", "-dark.png")]  # fmt: skip
+    assert [p.name for p in written] == ["audit.html", "audit.json", *drawn]
+    assert written[0].read_text().count("data:image/svg") == 2 * 3
     told = json.loads(written[1].read_text())
     assert told["format"] == FORMAT
     assert told["verdict"] == "fail"

@@ -339,8 +339,8 @@ def test_the_commands(oval_release: Path, tmp_path: Path, capsys: pytest.Capture
     assert "--predictions and --protocol do not go together" in capsys.readouterr().err
     for options, message in (
         (["--protocol", "gender", "--limit", "3", "--boxes", "true"], "--boxes, --limit and --protocol"),
-        (["--protocol", "gender", "--plots", "x"], "--plots draws --protocol robustness, and --protocol is gender"),
-        (["--plots", "x"], "type: --protocol robustness"),
+        (["--protocol", "gender", "--plots", "x"], "--plots draws --protocol landmarks and robustness, and"),
+        (["--task", "pose", "--plots", "x"], "--plots draws landmarks by pose, and --task is pose"),
     ):
         assert main(["evaluate", str(oval_release), *options]) == 2
         assert message in capsys.readouterr().err
@@ -466,7 +466,7 @@ def test_robustness_is_drawn(tmp_path: Path) -> None:
     part = {"value": [0.5, 0.4], "interval": [(0.4, 0.6), None], "baseline": [0.1, None]}
     whole = {**curve, **dict.fromkeys(robustness.SCORES, part)}
     paths = robustness.plot({"yaw": whole, "sensor": whole}, tmp_path / "robustness")
-    assert [p.suffix for p in paths] == [".svg", ".png"]
+    assert [p.name for p in paths] == [f"robustness{end}" for end in (".svg", ".png", "-dark.svg", "-dark.png")]
     assert "|yaw|" in paths[0].read_text()
     one = {**whole, **{score: {name: [v[0], None] for name, v in part.items()} for score in robustness.SCORES}}
     assert robustness.plot({"yaw": one}, tmp_path / "none") == []  # one bin is no curve

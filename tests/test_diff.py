@@ -171,6 +171,7 @@ def test_info_says_what_each_version_added(wave_release, grown, capsys, tmp_path
     assert first == {
         "version": "1.0", "shards": len(before), "bytes": sum(s.bytes for s in before), "supersedes": 0, "limit": None,
         "made_from": ["recipes/1.0.toml"], "identities": 6,
+        "frames": sum(s.rows for s in before if s.config == "frames"),
     }  # fmt: skip
     assert (second["version"], second["shards"], second["identities"]) == ("1.1", len(after) - len(before), 1)
     assert facts(f"file://{grown}")["versions"][1]["identities"] is None  # nothing is downloaded for it

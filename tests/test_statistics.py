@@ -112,9 +112,11 @@ def test_the_report_has_plots_and_a_page(
 ) -> None:
     _, out, written = reported
     names = {p.relative_to(out).as_posix() for p in written}
-    assert {f"plots/{n}.{s}" for n in ("pose", "coverage", "classes", "boxes", "gray") for s in ("svg", "png")} <= names
+    drawn = ("pose", "coverage", "identities", "classes", "openness", "boxes", "box_map", "gray", "spectrum")
+    looks = [f"{look}.{kind}" for look in ("", "-dark") for kind in ("svg", "png")]
+    assert {n for n in names if n.startswith("plots/")} == {f"plots/{n}{end}" for n in drawn for end in looks}
     page = (out / "stats.html").read_text()
-    assert page.count("data:image/svg") == 6
+    assert page.count('<source srcset="data:image/svg') == page.count('<img src="data:image/svg') == len(drawn)
     assert "nan" not in page.split("<table>")[1]
     assert thermvision_db.main(["stats", str(imported_release), "--out", str(tmp_path)]) == 0
     names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*")}

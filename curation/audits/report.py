@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from thermvision.annotations.schema import EXPRESSIONS
-
-from ..pages import picture_uri, plot_uri, render_page
-from ..plots import COLOURS, new_figure, plot_look, svg_text
+from ..pages import picture_uri, render_page, save_plots
 from ..store import atomic_write
 from .audit import Audit
-from .leakage import CONDITIONS, GUESSING
-from .parity import PITCH_BINS, YAW_BINS
+from .figures import plots
+from .leakage import CONDITIONS
 from .regions import MEANINGS
 from .verdict import Level
 
@@ -41,19 +38,21 @@ def summary(audit: Audit) -> Table:
 
 
 def write_report(audit: Audit, out: Path) -> list[Path]:
-    """Write ``audit.html`` and ``audit.json`` into the folder ``out``; returns both.
+    """Write ``audit.html``, ``audit.json`` and the plots (SVG, PNG, light, dark) into the folder ``out``; returns all.
 
     Raises:
         OutputError: no room or no permission.
     """
+    facts = audit.as_dict()
+    drawn, shown = save_plots(plots(facts), out / "plots")
     written = [out / PAGE, out / DATA]
-    atomic_write(written[0], page(audit))
-    atomic_write(written[1], json.dumps(audit.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return written
+    atomic_write(written[0], page(audit, shown))
+    atomic_write(written[1], json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return [*written, *drawn]
 
 
-def page(audit: Audit) -> str:
-    """The page with everything in it."""
+def page(audit: Audit, shown: Sequence[Mapping[str, str]] = ()) -> str:
+    """The page with everything in it; ``shown`` are its plots, as `save_plots` gives them."""
     facts = audit.facts
     options = facts["options"]
     subtitle = (
@@ -80,9 +79,7 @@ def page(audit: Audit) -> str:
         truth=audit.labels.truth,
         label_frames=audit.labels.frames,
         notes=[*audit.leakage.notes, *audit.parity.notes, *audit.labels.notes],
-        recognition_plot=plot_uri(_recognition_plot(audit)) if audit.leakage.scores else None,
-        coverage_plot=plot_uri(_coverage_plot(audit)) if _posed(audit) else None,
-        expression_plot=plot_uri(_expression_plot(audit)) if _expressed(audit) else None,
+        plots={plot["name"]: plot for plot in shown},
     )
 
 
@@ -138,79 +135,6 @@ def _measure_rows(audit: Audit) -> list[dict[str, str]]:
     return rows
 
 
-def _recognition_plot(audit: Audit) -> str:
-    with plot_look():
-        figure, (axes,) = new_figure(width=7.2, height=2.9)
-        names = [c for c in CONDITIONS if audit.leakage.best(c) is not None]
-        best = [b for c in names if (b := audit.leakage.best(c)) is not None]
-        places = np.arange(len(names))
-        values = [100 * b.rank1 for b in best]
-        ends = [b.interval or (b.rank1, b.rank1) for b in best]
-        error = [[max(0.0, v - 100 * e[0]) for v, e in zip(values, ends, strict=True)],
-                 [max(0.0, 100 * e[1] - v) for v, e in zip(values, ends, strict=True)]]  # fmt: skip
-        axes.bar(places, values, 0.6, yerr=error, color=COLOURS[0], ecolor=COLOURS[6], capsize=3)
-        for place, value, end in zip(places, values, ends, strict=True):
-            axes.text(place, max(value, 100 * end[1]) + 2, f"{value:.1f}", ha="center", fontsize=8)
-        clips = [np.nan if b.clips is None else 100 * b.clips for b in best]
-        axes.plot(places + 0.22, clips, "o", color=COLOURS[1], markersize=4, label="clips alone")
-        axes.legend(loc="upper center")
-        limit = 100 * GUESSING * audit.leakage.chance
-        axes.axhline(limit, color=COLOURS[1], linewidth=1, linestyle="--")
-        axes.text(-0.45, 106, f"– – 3 × chance, {limit:.1f} %", color=COLOURS[1], fontsize=8)
-        axes.set_xticks(places, names)
-        axes.set_ylim(0, 115)
-        axes.set_yticks(range(0, 101, 20))
-        axes.set_ylabel("Rank-1 of recordings, %")
-        axes.set_title("Recognised across recordings, best recogniser of each condition")
-        return svg_text(figure)
-
-
-def _posed(audit: Audit) -> bool:
-    return any(c.any() for c in audit.parity.coverage.values())
-
-
-def _coverage_plot(audit: Audit) -> str:
-    from matplotlib.colors import LogNorm
-
-    counts = audit.parity.coverage
-    top = max(int(c.max()) for c in counts.values())
-    used = sum(counts.values())
-    across, down = (np.flatnonzero(np.asarray(used).any(axis)) for axis in (1, 0))
-    with plot_look():
-        figure, axes = new_figure(2, width=3.6, height=2.9)
-        for ax, (gender, cells) in zip(axes, counts.items(), strict=True):
-            shown = np.ma.masked_equal(cells.T, 0)
-            mesh = ax.pcolormesh(
-                YAW_BINS, PITCH_BINS, shown, cmap="viridis", norm=LogNorm(1, max(top, 2)), rasterized=True
-            )
-            ax.set_xlim(YAW_BINS[across[0]] - 5, YAW_BINS[across[-1] + 1] + 5)
-            ax.set_ylim(PITCH_BINS[down[0]] - 5, PITCH_BINS[down[-1] + 1] + 5)
-            ax.set_xlabel("yaw, °")
-            ax.grid(True, axis="both")
-            ax.set_title(f"{gender}, {int(cells.sum()):,} frames")
-        axes[0].set_ylabel("pitch, °")
-        figure.colorbar(mesh, ax=axes, label="frames")
-        return svg_text(figure)
-
-
-def _expressed(audit: Audit) -> bool:
-    return any(sum(c.values()) for c in audit.parity.expressions.values())
-
-
-def _expression_plot(audit: Audit) -> str:
-    with plot_look():
-        figure, (axes,) = new_figure(width=7.2, height=2.4)
-        places = np.arange(len(EXPRESSIONS))
-        for number, (gender, counts) in enumerate(audit.parity.expressions.items()):
-            total = max(sum(counts.values()), 1)
-            shares = [100 * counts[e] / total for e in EXPRESSIONS]
-            axes.bar(places + 0.4 * number - 0.2, shares, 0.38, color=COLOURS[number], label=gender)
-        axes.set_xticks(places, EXPRESSIONS)
-        axes.set_ylabel("% of frames")
-        axes.legend()
-        return svg_text(figure)
-
-
 def lines(audit: Audit, written: Sequence[Path]) -> list[str]:
     """What the command says after its table."""
     found = audit.leakage
@@ -223,4 +147,5 @@ def lines(audit: Audit, written: Sequence[Path]) -> list[str]:
             best = found.best(condition)
             if best is not None:
                 told.append(f"  {condition:<11}{100 * best.rank1:5.1f} %  by {best.recogniser}, {best.view}")
-    return [*told, *(f"wrote {path}" for path in written)]
+    told += [f"wrote {path}" for path in written[:2]]
+    return [*told, *([f"wrote {len(written) - 2} plots into {written[2].parent}"] if written[2:] else [])]

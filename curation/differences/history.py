@@ -43,8 +43,8 @@ def version_in(path: str) -> str:
 
 
 def versions_of(place: Place) -> list[dict[str, Any]]:
-    """For each version that has a part in the release, in order: shards and bytes it added, shards it superseded, items
-    it was limited to, its files in ``recipes``, and the identities whose first items it holds.
+    """For each version that has a part in the release, in order: shards, bytes and rows of `frames` it added, shards it
+    superseded, items it was limited to, its files in ``recipes``, and the identities whose first items it holds.
 
     ``identities`` is None where shards are not at hand: nothing is downloaded for it.
     """
@@ -61,6 +61,7 @@ def versions_of(place: Place) -> list[dict[str, Any]]:
                 "version": version,
                 "shards": len(shards[version]),
                 "bytes": sum(s.bytes for s in shards[version]),
+                "frames": sum(s.rows for s in shards[version] if s.config == "frames"),
                 "supersedes": sum(len(s.replaces) for s in shards[version]),
                 "limit": release.limits.get(version),
                 "made_from": [p for p in release.recipes if _made(p, version)],

@@ -63,7 +63,9 @@ def register(app: typer.Typer) -> None:
         write_protocols: Annotated[
             Path | None, typer.Option("--write-protocols", help="Write the lists of all protocols into this folder.")
         ] = None,
-        plots: Annotated[Path | None, typer.Option(help="Folder for the plots of --protocol robustness.")] = None,
+        plots: Annotated[
+            Path | None, typer.Option(help="Folder for the plot of landmarks by pose, and of robustness.")
+        ] = None,
         rounds: Annotated[int, typer.Option(min=10, max=100_000, help="Draws of the bootstrap.")] = 1000,
         seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap, and of lists that are made now.")] = 0,
         as_json: AsJson = False,
@@ -76,6 +78,7 @@ def register(app: typer.Typer) -> None:
         """
         from thermvision.annotations.bootstrap import Bootstrap
 
+        from .by_pose import write_plot
         from .evaluate import evaluate as run
         from .measures import Options
 
@@ -94,15 +97,17 @@ def register(app: typer.Typer) -> None:
             }  # fmt: skip
             if given := [name for name, value in idle.items() if value]:
                 raise UsageError(f"{', '.join(given)} and --protocol do not go together; leave one of them out")
-            if plots is not None and protocol not in ("robustness", "all"):
-                raise UsageError(f"--plots draws --protocol robustness, and --protocol is {protocol}; leave it out")
+            if plots is not None and protocol not in ("landmarks", "robustness", "all"):
+                raise UsageError(
+                    f"--plots draws --protocol landmarks and robustness, and --protocol is {protocol}; leave it out"
+                )
             _protocols(
                 truth, protocol, write_protocols, lists, None if split == "all" else split, plots, options,
                 (detector, landmarker, embedder), as_json, quiet, out,
             )  # fmt: skip
             return
-        if plots is not None:
-            raise UsageError("--plots draws --protocol robustness; type: --protocol robustness --plots FOLDER")
+        if plots is not None and task not in ("landmarks", "all"):
+            raise UsageError(f"--plots draws landmarks by pose, and --task is {task}; type: --task landmarks")
         if boxes not in ("found", "true"):
             raise UsageError(f"--boxes is {boxes!r}; allowed: found, true")
         report = run(
@@ -125,22 +130,24 @@ def register(app: typer.Typer) -> None:
         facts = report.as_dict()
         if out is not None:
             atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        drawn = [] if plots is None else write_plot(report.results, plots)
         if as_json:
             show_json(facts)
             return
         console = Console(width=None if sys.stdout.isatty() else 120)
         console.print(report.table())
         noun = "identities" if facts["drawn_by"] == "identity" else "images"
-        drawn = (
+        how = (
             f"intervals by drawing {facts['groups']} {noun} anew" if facts["groups"] > 1 else f"too few {noun} to draw"
         )
         console.print(
-            f"{facts['frames']} frames, {facts['faces']} faces; {drawn}; baselines from {facts['baselines_from']}",
+            f"{facts['frames']} frames, {facts['faces']} faces; {how}; baselines from {facts['baselines_from']}",
             soft_wrap=True,
             highlight=False,
         )
         for note in [*facts["notes"], *(n for t in facts["tasks"].values() for n in t["notes"])]:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        _say_drawn(plots, drawn)
         where = out if out is not None else "report.json"
         done = f"curves and tables are in {out}" if out is not None else f"add --out {where} to keep curves and tables"
         console.print(f"next: {done}", soft_wrap=True, highlight=False, markup=False)
@@ -164,6 +171,7 @@ def _protocols(
     from ..contents import is_sealed, seal
     from ..protocols import robustness
     from ..release import read_release
+    from .by_pose import write_plot
 
     if write_to is not None:
         index = benchmark.write_lists(release, write_to, split, options.bootstrap.seed)
@@ -195,8 +203,10 @@ def _protocols(
     if out is not None:
         atomic_write(out, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     drawn: list[Path] = []
-    if plots is not None and "robustness" in report.results:
-        drawn = robustness.plot(report.results["robustness"].curves, plots / "robustness")
+    if plots is not None:
+        drawn = write_plot(report.results, plots)
+        if "robustness" in report.results:
+            drawn += robustness.plot(report.results["robustness"].curves, plots / "robustness")
     if as_json:
         show_json(facts)
         return
@@ -204,9 +214,13 @@ def _protocols(
     console.print(report.table())
     for note in [*facts["notes"], *(n for t in facts["tasks"].values() for n in t["notes"])]:
         console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    _say_drawn(plots, drawn)
+    kept = f"results are in {out}" if out is not None else "add --out results.json to keep lists' digests and curves"
+    print(f"next: {kept}")
+
+
+def _say_drawn(plots: Path | None, drawn: list[Path]) -> None:
     if plots is not None and not drawn:
         print("note: there is no plot: nothing that is known of the frames has two bins of ten frames")
     for path in drawn:
         print(path)
-    kept = f"results are in {out}" if out is not None else "add --out results.json to keep lists' digests and curves"
-    print(f"next: {kept}")

@@ -17,6 +17,7 @@ from thermvision.annotations.bootstrap import Statistic
 from thermvision.annotations.conventions import GROUPS, five_points
 from thermvision.annotations.detection_metrics import ImageBoxes
 
+from .by_pose import landmark_curves
 from .frames import LABELS, KnownFace, KnownFrame, evenly_spread
 from .measures import (
     Measure,
@@ -186,7 +187,8 @@ def _sixty_eight(result: TaskResult, pairs: Sequence[Pair], reference: Sequence[
     located = np.isfinite(errors)
     trivial = landmark_metrics.point_errors(in_found, truth, counted & np.any(located, axis=1, keepdims=True))
     in_true_box = landmark_metrics.point_errors(in_truth, truth, counted)
-    frontal = np.abs(stacked([p.truth.pose for p in pairs], (3,))[:, 0]) <= FRONTAL
+    poses = stacked([p.truth.pose for p in pairs], (3,))
+    frontal = np.abs(poses[:, 0]) <= FRONTAL
     mean = _mean_adder(result, [p.group for p in pairs], options)
     for name, length in lengths.items():
         of_face = landmark_metrics.normalised_mean_error(errors, length)
@@ -200,6 +202,8 @@ def _sixty_eight(result: TaskResult, pairs: Sequence[Pair], reference: Sequence[
         mean(f"AUC of CED, {name} ≤ {limit}", area, area_too, askable)
         result.curves[f"ced_{name}"] = landmark_metrics.cumulative_error(of_face[askable], 2 * limit)
         result.curves[f"ced_{name}_mean_shape"] = landmark_metrics.cumulative_error(of_trivial[askable], 2 * limit)
+    ours, theirs = (landmark_metrics.normalised_mean_error(e, box) for e in (errors, trivial))
+    result.curves |= landmark_curves(poses, ours, theirs, [p.group for p in pairs], options)
     result.tables["mean_shape_in_true_box"] = {
         name: as_number(known_mean(landmark_metrics.normalised_mean_error(in_true_box, length)))
         for name, length in lengths.items()

@@ -14,21 +14,21 @@ from thermvision.annotations.bootstrap import group_numbers
 from thermvision.annotations.boxes import iou_matrix
 from thermvision.annotations.detection_metrics import IOU
 
+from ..evaluation.by_pose import POSE_EDGES, bins_of, curve
 from ..evaluation.frames import evenly_spread
-from ..evaluation.measures import Options, Pair, TaskResult, as_number, known_mean, mean_measure, out_of_fold, stacked
-from ..plots import COLOURS
+from ..evaluation.measures import Options, Pair, TaskResult, known_mean, mean_measure, out_of_fold, stacked
+from ..plots import new_figure, save_looks, series_colours
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 FAR = 0.01
-LEAST = 10  # frames of a bin below which nothing is said
 MOST_COMPARED = 3_000  # frames that are all compared with each other
-# lower ends of bins; the last one is open. Distances are those of the published set-up and beyond, pitch looks up
+# lower ends of bins; the last one is open. Distances are those of the published set-up and beyond
 EDGES: dict[str, tuple[float, ...]] = {
-    "yaw": (0, 10, 20, 30, 45, 60, 75),
-    "pitch": (-90, -20, -10, 0, 10, 20),
+    **POSE_EDGES,
     "distance": (0, 0.75, 1, 1.5, 2, 2.5, 3.5),
     "ambient": (-40, 5, 10, 15, 20, 25, 30),
     "netd": (0, 30, 45, 55, 70, 90),
@@ -82,7 +82,7 @@ def score(
         if not bins:
             result.notes.append(f"{variable}: this release does not say it")
             continue
-        result.curves[variable] = _curve(bins, member, values, trivial, people, options)
+        result.curves[variable] = curve(bins, member, values, trivial, people, options)
     return result
 
 
@@ -159,79 +159,47 @@ def _bins(variable: str, column: pd.Series[str]) -> tuple[list[str], NDArray[np.
         return names, np.array([names.index(v) if v else -1 for v in column], np.int64)
     numbers = np.array([float(v) if v else np.nan for v in column])
     numbers = np.abs(numbers) if variable == "yaw" else numbers
-    edges = EDGES[variable]
-    place = np.where(np.isfinite(numbers), np.searchsorted(edges, numbers, side="right") - 1, -1)
-    used = sorted(set(place.tolist()) - {-1})
-    if not used:
-        return [], place
-    names = []
-    for n in used:
-        low, high = f"{edges[n]:g}", f"{edges[n + 1]:g}" if n + 1 < len(edges) else ""
-        first = n == 0 and variable in ("pitch", "ambient")
-        between = f"{low} to {high}" if edges[n] < 0 else f"{low}–{high}"
-        names.append(f"< {high}" if first else between if high else f"≥ {low}")
-    return names, np.array([used.index(n) if n >= 0 else -1 for n in place.tolist()], np.int64)
-
-
-def _curve(
-    bins: Sequence[str],
-    member: NDArray[np.int64],
-    values: Mapping[str, Floats],
-    trivial: Mapping[str, Floats],
-    people: Sequence[str],
-    options: Options,
-) -> dict[str, Any]:
-    curve: dict[str, Any] = {"bins": list(bins), "count": [int((member == n).sum()) for n in range(len(bins))]}
-    for name, value in values.items():
-        column, ends, held = [], [], []
-        for n in range(len(bins)):
-            here = np.flatnonzero(member == n)
-            known = here[np.isfinite(value[here])]
-            enough = len(known) >= LEAST
-            column.append(float(value[known].mean()) if enough else None)
-            ends.append(options.bootstrap.mean(value[known], [people[i] for i in known]) if enough else None)
-            held.append(as_number(known_mean(trivial[name][here])) if enough else None)
-        curve[name] = {"value": column, "interval": ends, "baseline": held}
-    return curve
+    return bins_of(numbers, EDGES[variable], variable in ("pitch", "ambient"))
 
 
 def plot(curves: Mapping[str, Any], path: Path) -> list[Path]:
-    """Draw the curves of `score`, one row a score and one column a variable, as SVG and PNG; returns both.
+    """Draw the curves of `score`, one row a score and one column a variable, SVG and PNG, light and dark; returns all.
 
     Bands are 95 % intervals, dashed lines the trivial baselines. What has fewer than two bins with a value is no curve.
 
     Raises:
         OutputError: no room or no permission.
     """
-    from ..plots import new_figure, plot_look, save_plot
-
     variables = [v for v in LABELS if v in curves and len(_told(curves[v])) > 1]
     scores = [s for s in SCORES if any(v is not None for name in variables for v in curves[name][s]["value"])]
     if not variables or not scores:
         return []
-    with plot_look():
-        figure, axes = new_figure(len(variables), len(scores), width=2.1, height=1.5)
-        for place, axis in enumerate(axes):
-            row, column = divmod(place, len(variables))
-            name, last = variables[column], row == len(scores) - 1
-            _draw(axis, curves[name], scores[row], COLOURS[row], name == "sensor", last)
-            if column == 0:
-                axis.set_ylabel(SCORES[scores[row]])
-            if last:
-                axis.set_xlabel(LABELS[name])
-        for row, name in enumerate(scores):
-            in_row = axes[row * len(variables) : (row + 1) * len(variables)]
-            if name in _ERRORS:
-                for axis in in_row:
-                    _in_decades(axis)
-            ends = [end for axis in in_row if axis.lines for end in axis.get_ylim()]
+    return save_looks(lambda: _figure(curves, variables, scores), path)
+
+
+def _figure(curves: Mapping[str, Any], variables: Sequence[str], scores: Sequence[str]) -> Figure:
+    figure, axes = new_figure(len(variables), len(scores), width=2.1, height=1.5)
+    for place, axis in enumerate(axes):
+        row, column = divmod(place, len(variables))
+        name, last = variables[column], row == len(scores) - 1
+        _draw(axis, curves[name], scores[row], series_colours()[row], name == "sensor", last)
+        if column == 0:
+            axis.set_ylabel(SCORES[scores[row]])
+        if last:
+            axis.set_xlabel(LABELS[name])
+    for row, name in enumerate(scores):
+        in_row = axes[row * len(variables) : (row + 1) * len(variables)]
+        if name in _ERRORS:
             for axis in in_row:
-                axis.set_ylim((min(ends), max(ends)) if name in _ERRORS else (-0.03, 1.05))
-        figure.align_xlabels(axes)
-        figure.align_ylabels(axes)
-        title = "Mean and 95 % interval over people; gray: trivial baseline"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-        return save_plot(figure, path)
+                _in_decades(axis)
+        ends = [end for axis in in_row if axis.lines for end in axis.get_ylim()]
+        for axis in in_row:
+            axis.set_ylim((min(ends), max(ends)) if name in _ERRORS else (-0.03, 1.05))
+    figure.align_xlabels(axes)
+    figure.align_ylabels(axes)
+    title = "Mean and 95 % interval over people; gray: trivial baseline"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    return figure
 
 
 def _told(curve: Mapping[str, Any]) -> list[int]:
@@ -265,8 +233,8 @@ def _draw(axis: Any, curve: Mapping[str, Any], name: str, colour: str, apart: bo
     if apart:
         axis.vlines(places, low, high, color=colour, linewidth=1.5)
         axis.plot(places, values, color=colour, marker="o", markersize=4, linestyle="")
-        axis.plot(places, held, color=COLOURS[-1], marker="_", markersize=8, linestyle="")
+        axis.plot(places, held, color=series_colours()[-1], marker="_", markersize=8, linestyle="")
     else:
         axis.plot(places, values, color=colour, marker="o", markersize=3)
         axis.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
-        axis.plot(places, held, color=COLOURS[-1], linestyle="--", linewidth=1)
+        axis.plot(places, held, color=series_colours()[-1], linestyle="--", linewidth=1)

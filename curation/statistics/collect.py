@@ -14,6 +14,8 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.schema import SPLITS
 
+from ..differences.history import version_in, versions_of
+from ..places import open_place
 from ..release import Manifest, read_release
 from .bins import GENDER_NAMES, GROUPS
 from .columns import batches, integers, numbers, texts
@@ -37,6 +39,7 @@ class Statistics:
         pixels: None where none were asked for.
         temperatures: of radiometric rows.
         findings: what could not be read.
+        versions: what each wrote, as `differences.history.versions_of` says; empty where there is one.
     """
 
     manifest: Manifest
@@ -45,6 +48,7 @@ class Statistics:
     pixels: Pixels | None
     temperatures: Temperatures
     findings: tuple[Finding, ...]
+    versions: tuple[dict[str, Any], ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values; the tables have more."""
@@ -76,9 +80,12 @@ class Statistics:
             }  # fmt: skip
         if self.pixels is not None and self.pixels.frames:
             facts["gray"] = self._gray(self.pixels)
+            facts["spectra"] = self.pixels.spectra()
         if self.temperatures.known:
             regions = {n: h.summary() for n, h in self.temperatures.regions.items() if h.number.sum()}
             facts["temperatures"] = {"unit": "°C", "ambient": self.temperatures.ambient.summary(), **regions}
+        if self.versions:
+            facts["versions"] = list(self.versions)
         facts["findings"] = [vars(f) for f in self.findings]
         return facts
 
@@ -167,9 +174,10 @@ def statistics(root: Path, *, sample: int = SAMPLE, quiet: bool = True) -> Stati
     if sample:
         _say(quiet, f"gray levels: about {sample:,} frames")
     pixels = sampled_pixels(root, manifest, sample) if sample else None
-    return Statistics(
-        manifest, labels, seconds, pixels, temperatures(root, manifest), tuple(pixels.findings if pixels else ())
-    )
+    findings = tuple(pixels.findings if pixels else ())
+    several = manifest.parent is not None or len({version_in(s.path) for s in manifest.shards}) > 1
+    versions = tuple(versions_of(open_place(root))) if several else ()
+    return Statistics(manifest, labels, seconds, pixels, temperatures(root, manifest), findings, versions)
 
 
 def _say(quiet: bool, what: str) -> None:

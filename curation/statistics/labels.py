@@ -48,7 +48,7 @@ _COLUMNS = (
 
 @dataclass
 class Person:
-    """What there is of a subject; extremes of pose are NaN where not known."""
+    """What there is of a subject; extremes of pose are NaN where not known, ``turns`` (2, 18) counts yaw and pitch."""
 
     gender: int = 2
     split: int = 0
@@ -60,6 +60,7 @@ class Person:
     box_side: float = 0.0
     pose_least: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
     pose_greatest: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
+    turns: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, POSE_CELLS), np.int64))
 
 
 class Labels:
@@ -73,6 +74,7 @@ class Labels:
         faces: (3, 3, 4) rows with the counts of `FACES`.
         pose: (3, 3, 18, 18) rows by yaw and pitch in cells of 10°.
         place: (3, 3, 24, 24) rows by the row and column of the box centre.
+        covered: (3, 3, 24, 24) rows whose box holds the middle of that cell.
         states: (68, 4) int64, how often each landmark has each ``landmark_state``.
         people: by subject.
     """
@@ -85,6 +87,7 @@ class Labels:
         self.faces = np.zeros((*GROUPS, len(FACES)), np.int64)
         self.pose = np.zeros((*GROUPS, POSE_CELLS, POSE_CELLS), np.int64)
         self.place = np.zeros((*GROUPS, PLACE_CELLS, PLACE_CELLS), np.int64)
+        self.covered = np.zeros((*GROUPS, PLACE_CELLS, PLACE_CELLS), np.int64)
         self.states = np.zeros((68, 4), np.int64)
         self.people: dict[str, Person] = {}
 
@@ -155,6 +158,8 @@ class Labels:
         good = np.isfinite(centre).all(1)
         cells = np.clip(centre[good][:, ::-1] * PLACE_CELLS, 0, PLACE_CELLS - 1).astype(np.int64)
         _count_cells(self.place[split], gender[good], cells)
+        ends = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], 1) / np.tile(size, 2)
+        _count_boxes(self.covered[split], gender[good], ends[good])
         return values["box side"]
 
     def _states(self, batch: pa.RecordBatch) -> None:
@@ -179,12 +184,18 @@ class Labels:
         np.fmin.at(least, codes, pose)
         np.fmax.at(greatest, codes, pose)
         genders[codes] = gender
+        turns = np.zeros((2, size, POSE_CELLS), np.int64)
+        for axis in range(2):
+            known = np.isfinite(pose[:, axis])
+            cells = np.clip((pose[known, axis] + 90) // POSE_CELL, 0, POSE_CELLS - 1).astype(np.int64)
+            np.add.at(turns[axis], (codes[known], cells), 1)
         for code, name in enumerate(names):
             person = self.people.setdefault(name, Person())
             person.gender, person.split = int(genders[code]), split
             for tally, counts in tallies.items():
                 setattr(person, tally, getattr(person, tally) + int(counts[code]))
             person.box_side += float(sides[code])
+            person.turns += turns[:, code]
             person.pose_least = np.fmin(person.pose_least, least[code])
             person.pose_greatest = np.fmax(person.pose_greatest, greatest[code])
 
@@ -207,3 +218,13 @@ def _count_cells(counts: NDArray[np.int64], gender: NDArray[np.int64], cells: ND
     shape = counts.shape
     flat = np.ravel_multi_index((gender, cells[:, 0], cells[:, 1]), shape)
     counts += np.bincount(flat, minlength=counts.size).reshape(shape)
+
+
+def _count_boxes(counts: NDArray[np.int64], gender: NDArray[np.int64], ends: NDArray[np.float64]) -> None:
+    """Add to ``counts`` (3, R, C) the cells whose middle lies in boxes (N, 4) of left, top, right and bottom shares."""
+    left, top, right, bottom = np.clip(np.ceil(ends * PLACE_CELLS - 0.5), 0, PLACE_CELLS).astype(np.int64).T
+    # the corners of each box, which the sums along both axes fill
+    corners = np.zeros((len(counts), PLACE_CELLS + 1, PLACE_CELLS + 1), np.int64)
+    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(corners, (gender, rows, columns), sign)
+    counts += corners.cumsum(1).cumsum(2)[:, :-1, :-1]

@@ -10,11 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from ..console import human_bytes
-from ..pages import plot_uri, render_page
-from ..plots import plot_look, save_plot
+from ..pages import render_page, save_plots
 from ..store import atomic_write
 from .collect import Statistics
-from .figures import figures
+from .figures import plots
 from .tables import write_tables
 
 
@@ -43,7 +42,7 @@ def terminal_tables(facts: dict[str, Any]) -> Iterator[Table]:
 
 
 def write_report(seen: Statistics, out: Path) -> list[Path]:
-    """Write ``statistics.json``, the Parquet tables, the plots (SVG and PNG) and ``stats.html`` to ``out``.
+    """Write ``statistics.json``, the Parquet tables, the plots (SVG, PNG, light, dark) and ``stats.html`` to ``out``.
 
     Raises:
         OutputError: no room or no permission.
@@ -52,18 +51,12 @@ def write_report(seen: Statistics, out: Path) -> list[Path]:
     written = [out / "statistics.json"]
     atomic_write(written[0], json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     written += write_tables(seen, out)
-    plots = []
-    with plot_look():
-        for name, caption, figure in figures(seen):
-            files = save_plot(figure, out / "plots" / name)
-            written += files
-            plots.append({"name": name, "caption": caption, "uri": plot_uri(files[0].read_text(encoding="utf-8"))})
-    written.append(out / "stats.html")
-    atomic_write(written[-1], page(facts, plots))
-    return written
+    drawn, shown = save_plots(plots(seen), out / "plots")
+    atomic_write(out / "stats.html", page(facts, shown))
+    return [*written, *drawn, out / "stats.html"]
 
 
-def page(facts: dict[str, Any], plots: list[dict[str, str]]) -> str:
+def page(facts: dict[str, Any], shown: list[dict[str, str]]) -> str:
     """The page of the facts and plots."""
     people, hours = facts["subjects"], facts["hours"]
     subtitle = (
@@ -72,4 +65,4 @@ def page(facts: dict[str, Any], plots: list[dict[str, str]]) -> str:
     )
     groups = {**facts["by_split"], **facts["by_gender"]}
     title = f"{facts['name']} {facts['version']}"
-    return render_page("stats.html.j2", title=title, subtitle=subtitle, facts=facts, groups=groups, plots=plots)
+    return render_page("stats.html.j2", title=title, subtitle=subtitle, facts=facts, groups=groups, plots=shown)

@@ -27,10 +27,12 @@ def tables(seen: Statistics) -> dict[str, Rows]:
         "histograms": [row for h in histograms(seen) for row in _histogram(h)],
         "classes": _classes(seen),
         "identities": _identities(seen),
+        "identity_poses": _identity_poses(seen),
         "poses": _poses(seen),
         "places": _places(seen),
         "landmarks": _landmarks(seen),
         "gray_levels": _levels(seen),
+        "spectra": [] if seen.pixels is None else seen.pixels.spectra(),
     }
     return {name: rows for name, rows in found.items() if rows}
 
@@ -135,11 +137,21 @@ def _poses(seen: Statistics) -> Rows:
     ]  # fmt: skip
 
 
+def _identity_poses(seen: Statistics) -> Rows:
+    return [
+        {"subject_id": name, "gender": GENDER_NAMES[p.gender], "split": SPLITS[p.split],
+         "angle": ("yaw", "pitch")[axis], "from": int(cell) * POSE_CELL - 90, "degrees": POSE_CELL,
+         "frames": int(p.turns[axis, cell])}
+        for name, p in sorted(seen.labels.people.items()) for axis, cell in np.argwhere(p.turns)
+    ]  # fmt: skip
+
+
 def _places(seen: Statistics) -> Rows:
+    centres, covered = seen.labels.place, seen.labels.covered
     return [
         {**group, "x": float(x) / PLACE_CELLS, "y": float(y) / PLACE_CELLS, "share": 1 / PLACE_CELLS,
-         "frames": int(seen.labels.place[s, g, y, x])}
-        for s, g, group in _groups() for y, x in np.argwhere(seen.labels.place[s, g])
+         "frames": int(centres[s, g, y, x]), "covered": int(covered[s, g, y, x])}
+        for s, g, group in _groups() for y, x in np.argwhere(centres[s, g] + covered[s, g])
     ]  # fmt: skip
 
 
