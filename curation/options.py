@@ -20,6 +20,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 CoreWorkers = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes; default: one a core.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many clips and this many stills.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made, write nothing.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 

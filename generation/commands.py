@@ -14,7 +14,7 @@ from thermvision.annotations.errors import FindingsError, MissingDependencyError
 from thermvision.annotations.schema import CATEGORIES, SEQUENCES
 from thermvision.annotations.training import commands as training_commands
 from thermvision.curation.console import human_bytes, show_json
-from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Limit, Quiet, default_workers
+from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Limit, Quiet, RetryFailed, default_workers
 from thermvision.generation import animate_commands, generate_commands
 from thermvision.generation.engines.flux.training import commands as lora_commands
 from thermvision.generation.engines.liveportrait.training import commands as finetune_commands
@@ -55,9 +55,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         ] = "quickstart",
         workers: CoreWorkers = None,
         limit: Limit = None,
-        retry_failed: Annotated[
-            bool, typer.Option("--retry-failed", help="Try items again that failed before.")
-        ] = False,
+        retry_failed: RetryFailed = False,
         runner: RunnerName = Where.local,
         address: Address = None,
         dry_run: DryRun = False,

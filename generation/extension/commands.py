@@ -11,7 +11,7 @@ from rich.console import Console
 
 from thermvision.annotations.errors import FindingsError
 from thermvision.curation.console import counted, human_bytes, show_json
-from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Out, Quiet, Release
+from thermvision.curation.options import AsJson, CoreWorkers, DryRun, Finish, Out, Quiet, Release, RetryFailed
 from thermvision.generation.runners import Address, RunnerName, Where, runner_of
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def register(app: typer.Typer, finish: Finish) -> None:
         limit: Annotated[
             int | None, typer.Option(min=1, help="Add this many clips, stills and scenes at the most.")
         ] = None,
-        retry_failed: Annotated[
-            bool, typer.Option("--retry-failed", help="Try items again that failed before.")
-        ] = False,
+        retry_failed: RetryFailed = False,
         runner: RunnerName = Where.local,
         address: Address = None,
         dry_run: DryRun = False,
