@@ -113,6 +113,11 @@ def _entry(root: Path, path: Path) -> Entry:
     return Entry(path.relative_to(root).as_posix(), stat.S_ISREG(path.lstat().st_mode))
 
 
+def oddity(path: Path) -> str:
+    """What lies at ``path`` instead of a plain file, for messages."""
+    return f"a symbolic link to {os.readlink(path)}" if path.is_symlink() else "no plain file"
+
+
 def unlisted(root: Path, manifest: Manifest) -> list[str]:
     """Paths of files in the folder of a release that are no part of it."""
     known = {*listed(manifest), MANIFEST, SIGNATURE}

@@ -28,7 +28,7 @@ from .cutting import cut_clip
 from .following import Labels, Row, frames_anew, radiometric_anew
 from .import_report import REPORT
 from .pack import Shard, complete, shard_path, to_table, write_table
-from .release import Failed, Manifest
+from .release import Failed, Manifest, next_version
 from .runners import Advance, Job, Outcome
 from .sources import ReleaseSource
 from .store import atomic_path, sha256_bytes
@@ -80,26 +80,6 @@ class Revision:
     def superseded(self) -> tuple[str, ...]:
         """Paths of the shards that get another in their place."""
         return tuple(job.payload.shard.path for job in self.jobs)
-
-
-def next_version(version: str) -> str:
-    """The version after ``version``: its second number one higher.
-
-    >>> next_version("1.0"), next_version("2.9.3")
-    ('1.1', '2.10')
-    """
-    first, second = version.split(".")[:2]
-    return f"{first}.{int(second) + 1}"
-
-
-def version_order(version: str) -> tuple[int, ...]:
-    """What versions are sorted by: their numbers.
-
-    >>> version_order("1.10") > version_order("1.9"), version_order("1.1") == version_order("1.1.0")
-    (True, True)
-    """
-    numbers = [int(n) for n in version.split(".")]
-    return (*numbers, *[0] * (3 - len(numbers)))
 
 
 def item_shards(source: ReleaseSource, items: Collection[str]) -> dict[str, frozenset[str]]:

@@ -29,14 +29,13 @@ from .contents import (
     is_sealed,
     listed,
     may_be_sealed,
+    oddity,
 )
 from .pack import Shard, shard_folder
-from .release import MANIFEST, README, Manifest, front_matter, read_release
+from .release import MANIFEST, MAX_CARD_BYTES, README, YAML_LOADER, Manifest, front_matter, read_release
 from .store import PARTIAL, sha256_file
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times faster; not every PyYAML was built with it
 _PENDING = 16  # files that wait for a thread that hashes
-_MAX_CARD_BYTES = 64 * 2**20
 _ROWS = 2**14  # that are read at a time
 _RECIPES = ("recipes/", "decisions/", "repairs/")  # where builds, `apply` and `check --fix` say what made a version
 
@@ -125,9 +124,9 @@ def _odd(path: str) -> bool:
 
 def _links(root: Path, links: Sequence[str]) -> Iterator[Finding]:
     for path in links:
-        where = root / path
-        kind = f"a symbolic link to {os.readlink(where)}" if where.is_symlink() else "no plain file"
-        yield Finding(path, "link", f"the file is {kind}; a release holds plain files: put a copy in its place")
+        yield Finding(
+            path, "link", f"the file is {oddity(root / path)}; a release holds plain files: put a copy in its place"
+        )
 
 
 def _reached(path: str, links: Collection[str]) -> bool:
@@ -173,12 +172,12 @@ def card_findings(root: Path, release: Manifest, columns: Mapping[str, Collectio
     if not path.is_file():
         return [Finding(README, "file-missing", "the card is not there, so load_dataset cannot read the configs")]
     with path.open(encoding="utf-8", errors="replace") as file:
-        parts = file.read(_MAX_CARD_BYTES).split("---\n", 2)
+        parts = file.read(MAX_CARD_BYTES).split("---\n", 2)
     try:
-        seen = yaml.load(parts[1], _LOADER) if len(parts) == 3 and not parts[0] else None
+        seen = yaml.load(parts[1], YAML_LOADER) if len(parts) == 3 and not parts[0] else None
     except (yaml.YAMLError, RecursionError, ValueError):
         seen = None
-    expected = yaml.load(front_matter(release), _LOADER)
+    expected = yaml.load(front_matter(release), YAML_LOADER)
     told = seen if isinstance(seen, dict) else {}
     for info, mine in zip(_entries(told), expected["dataset_info"], strict=False):
         optional = set(ADDED_COLUMNS) - _columns_of(mine["config_name"], columns or {}) - _names(info)

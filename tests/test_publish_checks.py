@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from thermvision.annotations.errors import DamagedInputError, RemoteError, ThermVisionError, UsageError
 from thermvision.curation.contents import ReleaseFile, release_files, seal
 from thermvision.curation.pack import Shard
-from thermvision.curation.release import Identity, Manifest, manifest_text, read_release, write_release
+from thermvision.curation.release import Identity, Manifest, manifest_text, read_release, version_order, write_release
 from thermvision.curation.store import atomic_write, sha256_bytes
 from thermvision.dataset_card.publishing import retries, versions
 from thermvision.dataset_card.publishing.plan import Entry, differing, git_sha1, is_same, make_plan
 from thermvision.dataset_card.publishing.preflight import check_repo, ready
-from thermvision.dataset_card.publishing.versions import order, parse_manifest, paths_of, step
+from thermvision.dataset_card.publishing.versions import parse_manifest, paths_of, step
 
 REPO = "org/Faces"
 LINK = "symbolic link to .*; a release holds plain files only"
@@ -248,7 +248,7 @@ def test_steps_that_are_refused(manifests: list[Manifest], case: str) -> None:
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=2, max_size=2))
 def test_versions_are_sorted_by_number(pair: list[tuple[int, int]]) -> None:
     a, b = pair
-    assert (order(f"{a[0]}.{a[1]}") < order(f"{b[0]}.{b[1]}")) == (a < b)
+    assert (version_order(f"{a[0]}.{a[1]}") < version_order(f"{b[0]}.{b[1]}")) == (a < b)
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,8 +15,8 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import FRAME_COLUMNS
 from thermvision.curation.cutting import cut_clip
 from thermvision.curation.following import frame_rows
-from thermvision.curation.release import Manifest, read_release
-from thermvision.curation.revision import next_version, revise
+from thermvision.curation.release import Manifest, next_version, read_release
+from thermvision.curation.revision import revise
 from thermvision.curation.store import sha256_bytes, sha256_file
 from thermvision.curation.verify import verify_release
 from thermvision.curation.video import decode_gray, min_psnr

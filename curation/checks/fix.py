@@ -26,8 +26,9 @@ from thermvision.annotations.smoothing import temporal
 from ..console import counted
 from ..inputs import is_release
 from ..pack import MEDIA
+from ..release import next_version
 from ..reviews.values import corrected
-from ..revision import item_shards, next_version, revise
+from ..revision import item_shards, revise
 from ..sources import ReleaseSource
 from ..store import canonical_json
 from .catalogue import KINDS, Found

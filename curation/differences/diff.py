@@ -14,12 +14,10 @@ from thermvision.annotations.schema import CONFIGS
 
 from ..pack import Shard
 from ..places import Place
-from ..release import README, Identity, Manifest
+from ..release import MAX_CARD_BYTES, README, YAML_LOADER, Identity, Manifest
 from ..sources import reading_part
 from .row_digests import DIGEST_BYTES, digest
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MAX_CARD_BYTES = 64 * 2**20
 _ABSENT = b"\0" * DIGEST_BYTES  # a column that a row does not have
 _IDS = ("clip_id", "image_id", "item_id")
 
@@ -175,9 +173,9 @@ def _declared(place: Place) -> dict[str, dict[str, Any]]:
     """By config, the columns that the YAML of a release's card declares, with their types."""
     path = place.fetch(README)
     try:
-        if path.stat().st_size > _MAX_CARD_BYTES:
-            raise DamagedInputError(f"{README} of {place.name} is larger than {_MAX_CARD_BYTES} bytes")
-        card = yaml.load(path.read_text(encoding="utf-8").split("---\n", 2)[1], _LOADER)
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise DamagedInputError(f"{README} of {place.name} is larger than {MAX_CARD_BYTES} bytes")
+        card = yaml.load(path.read_text(encoding="utf-8").split("---\n", 2)[1], YAML_LOADER)
         return {info["config_name"]: {f["name"]: _type(f) for f in info["features"]} for info in card["dataset_info"]}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, RecursionError) as error:
         raise DamagedInputError(

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from ..contents import SIGNATURE, is_sealed
 from ..pack import Shard
 from ..places import Place
-from ..release import describe
-from ..revision import version_order
+from ..release import describe, version_order
 from ..sources import reading_part
 
 

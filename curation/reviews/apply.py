@@ -21,8 +21,8 @@ from thermvision.annotations.findings import Finding
 from thermvision.annotations.schema import FRAME_COLUMNS
 
 from ..console import counted
-from ..release import Manifest
-from ..revision import ITEM_CONFIGS, Row, item_shards, next_version, plan_revision, revise
+from ..release import Manifest, next_version
+from ..revision import ITEM_CONFIGS, Row, item_shards, plan_revision, revise
 from ..sources import ReleaseSource
 from ..store import sha256_bytes
 from ..video import GOP

@@ -23,13 +23,13 @@ from thermvision.annotations.errors import DamagedInputError, OutputError, Remot
 from thermvision.annotations.schema import SPLITS
 from thermvision.curation.console import human_bytes
 from thermvision.curation.contents import SIGNATURE, ReleaseFile, listed
-from thermvision.curation.release import MANIFEST, Manifest
+from thermvision.curation.release import MANIFEST, Manifest, version_order
 from thermvision.curation.store import PARTIAL, atomic_path, atomic_write, sha256_file, writing
 from thermvision.curation.verify import verify_release
 from thermvision.dataset_card.publishing.preflight import Ready, ready
 from thermvision.dataset_card.publishing.readback import quiet_loading
 from thermvision.dataset_card.publishing.retries import Tell
-from thermvision.dataset_card.publishing.versions import MAX_MANIFEST_BYTES, Step, order, parse_manifest, step, tag_of
+from thermvision.dataset_card.publishing.versions import MAX_MANIFEST_BYTES, Step, parse_manifest, step, tag_of
 
 LATEST, LOCK = "latest", ".lock"
 _BATCH = 256  # rows that are read at a time
@@ -144,12 +144,12 @@ def _look(folder: Path, prepared: Ready) -> _Place:
             f"{target} holds another release of this version; a published version does not change: make the next one"
             " with thermvision extend or apply, or publish to another folder"
         )
-    if is_there and theirs is not None and order(theirs.version) > order(prepared.manifest.version):
+    if is_there and theirs is not None and version_order(theirs.version) > version_order(prepared.manifest.version):
         theirs = prepared.manifest  # an older one, published long ago
     others = sorted(p.name for p in folder.iterdir()) if latest is None and folder.is_dir() else []
     others = [name for name in others if not name.startswith(".") and name != target.name]
     if versions := [name for name in others if _VERSION.fullmatch(name)]:
-        newest = max(versions, key=lambda name: order(name[1:]))
+        newest = max(versions, key=lambda name: version_order(name[1:]))
         raise RemoteError(
             f"{folder} holds versions and no link {LATEST}; put it back: ln -s {newest} {folder / LATEST}"
         )

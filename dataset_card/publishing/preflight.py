@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
-from thermvision.curation.contents import Entry, ReleaseFile, entries, is_sealed, release_files, unlisted
+from thermvision.curation.contents import Entry, ReleaseFile, entries, is_sealed, oddity, release_files, unlisted
 from thermvision.curation.release import README, Manifest, read_release
 from thermvision.dataset_card.card import split_front_matter
 
@@ -83,10 +83,9 @@ def check_repo(name: str) -> None:
 def _no_links(root: Path, found: list[Entry]) -> None:
     if odd := [entry.path for entry in found if not entry.plain]:
         path = root / odd[0]
-        kind = f"a symbolic link to {path.readlink()}" if path.is_symlink() else "no plain file"
         raise DamagedInputError(
-            f"{path} is {kind}; a release holds plain files only: put a copy of the file in its place, or remove"
-            f" it{_more(odd)}"
+            f"{path} is {oddity(path)}; a release holds plain files only: put a copy of the file in its place, or"
+            f" remove it{_more(odd)}"
         )
 
 

@@ -14,9 +14,16 @@ from pydantic import ValidationError
 from thermvision.annotations.errors import RemoteError
 from thermvision.curation.contents import READ_BY_LOADERS
 from thermvision.curation.pack import Shard
-from thermvision.curation.release import MANIFEST, README, Manifest, describe_validation
+from thermvision.curation.release import (
+    FORMAT,
+    MANIFEST,
+    README,
+    Manifest,
+    describe_validation,
+    other_schema,
+    version_order,
+)
 
-FORMAT = "thermvision-release/"
 MAX_MANIFEST_BYTES = 64 * 2**20  # a million shards' worth; whoever sends more is not one of us
 # what a new repository may hold before its first version: made by the host itself, and nothing that loading reads
 _HOUSEKEEPING = (".gitattributes", ".gitignore", README, "LICENSE", "LICENSE.md", "LICENSE.txt")
@@ -53,16 +60,6 @@ def tag_of(version: str) -> str:
     return f"v{version}"
 
 
-def order(version: str) -> tuple[int, ...]:
-    """A key that sorts versions by number.
-
-    >>> order("1.10") > order("1.9"), order("1.0") == order("1.0.0")
-    (True, True)
-    """
-    numbers = [int(n) for n in version.split(".")]
-    return tuple(numbers + [0] * (3 - len(numbers)))
-
-
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """The manifest that somebody else published ``where``; nothing in it is trusted.
 
@@ -77,11 +74,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise RemoteError(
             f"{MANIFEST} of {where} is no JSON ({error}); publish to another place, or mend it"
         ) from error
-    seen = value.get("format") if isinstance(value, dict) else None
-    known = Manifest.model_fields["format"].default
-    if isinstance(seen, str) and seen != known and seen.startswith(FORMAT):
+    if seen := other_schema(value):
         raise RemoteError(
-            f"{MANIFEST} of {where} has the schema {seen[:60]!r}; this program knows {known!r}; type: pip install"
+            f"{MANIFEST} of {where} has the schema {seen!r}; this program knows {FORMAT!r}; type: pip install"
             " --upgrade thermvision-db"
         )
     try:
@@ -136,21 +131,21 @@ def step(ours: Manifest, theirs: Manifest | None, foreign: Sequence[str] = ()) -
 
 
 def _in_line(ours: Manifest, theirs: Manifest) -> None:
-    if order(ours.version) == order(theirs.version):
+    if version_order(ours.version) == version_order(theirs.version):
         raise RemoteError(
             f"{theirs.version} is published already, with other content ({_difference(ours, theirs)}); a published"
             " version does not change: make the next one with thermvision extend or apply"
         )
-    if order(ours.version) < order(theirs.version):
+    if version_order(ours.version) < version_order(theirs.version):
         raise RemoteError(
             f"{theirs.version} is published, which is newer than {ours.version}; make the next version on top of"
             f" {theirs.version}"
         )
-    if ours.parent is None or order(ours.parent) != order(theirs.version):
+    if ours.parent is None or version_order(ours.parent) != version_order(theirs.version):
         on_top = f"on top of {ours.parent}" if ours.parent else "on top of nothing"
         advice = (
             f"publish {ours.parent} first"
-            if ours.parent and order(ours.parent) > order(theirs.version)
+            if ours.parent and version_order(ours.parent) > version_order(theirs.version)
             else f"make it anew on top of {theirs.version}"
         )
         raise RemoteError(f"{theirs.version} is published, and {ours.version} was made {on_top}; {advice}")

@@ -18,8 +18,8 @@ from thermvision.curation.console import counted
 from thermvision.curation.contents import CITATION, LICENCE
 from thermvision.curation.differences.history import version_in
 from thermvision.curation.pack import Shard
-from thermvision.curation.release import MANIFEST, Failed, Manifest, read_release
-from thermvision.curation.revision import ITEM_CONFIGS, copy_shard, next_version, version_order
+from thermvision.curation.release import MANIFEST, Failed, Manifest, next_version, read_release, version_order
+from thermvision.curation.revision import ITEM_CONFIGS, copy_shard
 from thermvision.curation.runners import Runner, run_jobs
 from thermvision.curation.verify import verify_release
 from thermvision.generation.build import Prepared, check_room, made_of, prepare

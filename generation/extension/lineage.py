@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
-from thermvision.curation.release import MANIFEST, Manifest
-from thermvision.curation.revision import version_order
+from thermvision.curation.release import MANIFEST, Manifest, version_order
 from thermvision.curation.store import sha256_bytes
 from thermvision.generation.build import Prepared, engines_of, plan_recipe, prepare
 from thermvision.generation.known import Known
