@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.findings import Finding
 
+from .contents import content_digest
 from .evaluation.evaluate import Report
 from .evaluation.measures import FOLDS, Options
 from .evaluation.models import Models, open_models, readable
 from .pack import Digest, RelativePath
 from .release import Manifest, describe_validation, read_release
-from .store import atomic_write, canonical_json, read_json, sha256_bytes
+from .store import atomic_write, read_json, sha256_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,11 +139,6 @@ class Lists:
 
     index: Index
     tables: Mapping[str, pd.DataFrame] = field(repr=False)
-
-
-def content_digest(manifest: Manifest) -> str:
-    """SHA-256 of what is in a release: paths and digests of its shards."""
-    return sha256_bytes(canonical_json(sorted([s.path, s.sha256] for s in manifest.shards)).encode())
 
 
 def chosen_protocols(name: str) -> list[str]:

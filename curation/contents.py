@@ -15,13 +15,13 @@ from pathlib import Path
 from thermvision.annotations.errors import DamagedInputError
 
 from .release import IDENTITIES, MANIFEST, README, Manifest, manifest_text, read_release
-from .store import PARTIAL, atomic_write, remove_partial, sha256_bytes, sha256_file
+from .store import PARTIAL, atomic_write, canonical_json, remove_partial, sha256_bytes, sha256_file
 
 SIGNATURE = f"{MANIFEST}.minisig"
 CROISSANT, LICENCE, CITATION = "croissant.json", "LICENSE", "CITATION.cff"
 IMPORT_REPORT = "import_report.json"
 SEALED_FILES = (README, LICENCE, CITATION, CROISSANT, IDENTITIES, IMPORT_REPORT)
-SEALED_FOLDERS = ("preview", "protocols")
+SEALED_FOLDERS = ("preview", "protocols", "reports")
 READ_BY_LOADERS = ("dataset_infos.json", ".huggingface.yaml")  # by load_dataset, which may then load other files
 OWN_FOLDERS = ("data", "recipes", *SEALED_FOLDERS)  # nothing lies there but what the manifest lists
 
@@ -167,3 +167,13 @@ def rows_digest(manifest: Manifest) -> str:
     """SHA-256 of what a manifest says but for card and pictures: the same before and after sealing."""
     left_out = {"files"} if manifest.limits else {"files", "limits"}  # releases older than limits have none
     return sha256_bytes((manifest.model_dump_json(indent=1, exclude_unset=True, exclude=left_out) + "\n").encode())
+
+
+def content_digest(manifest: Manifest) -> str:
+    """SHA-256 of what is in a release: paths and digests of its shards."""
+    return sha256_bytes(canonical_json(sorted([s.path, s.sha256] for s in manifest.shards)).encode())
+
+
+def stamp(manifest: Manifest) -> dict[str, str]:
+    """What a report says of the release it was made on: name, version and `content_digest`."""
+    return {"name": manifest.name, "version": manifest.version, "digest": content_digest(manifest)}

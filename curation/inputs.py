@@ -27,7 +27,7 @@ from thermvision.annotations.schema import CATEGORIES
 from .archives import walk
 from .release import MANIFEST
 from .sources import Source, open_source, reading_part
-from .video import each_frame
+from .video import each_frame, nothing_else
 
 Gray = NDArray[np.uint8]
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
@@ -271,7 +271,9 @@ def announced(data: bytes | Path) -> tuple[int, float | None]:
     import av
 
     try:
-        with av.open(str(data) if isinstance(data, Path) else io.BytesIO(data)) as container:
+        with av.open(
+            str(data) if isinstance(data, Path) else io.BytesIO(data), options=nothing_else(data)
+        ) as container:
             stream = container.streams.video[0]
             return stream.frames, float(stream.average_rate) if stream.average_rate else None
     except (av.error.FFmpegError, OSError, IndexError):

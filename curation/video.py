@@ -166,8 +166,9 @@ def _gray(frame: Any) -> NDArray[np.uint8]:
 @contextlib.contextmanager
 def _opened(data: bytes | Path) -> Iterator[tuple[Any, Any]]:
     name = _name(data)
+    source = str(data) if isinstance(data, Path) else io.BytesIO(data)
     try:
-        with av.open(str(data) if isinstance(data, Path) else io.BytesIO(data), "r") as container:
+        with av.open(source, "r", options=nothing_else(data)) as container:
             if not container.streams.video:
                 raise DamagedInputError(f"{name} holds no video stream; allowed: MP4 with one video stream")
             stream = container.streams.video[0]
@@ -197,6 +198,11 @@ def _checked(container: Any, stream: Any, name: str) -> Iterator[Any]:
         )
 
 
+def nothing_else(data: bytes | Path) -> dict[str, str]:
+    """Options of FFmpeg with which a video cannot be a list of other files, or for a path at least not of addresses."""
+    return {"protocol_whitelist": "file" if isinstance(data, Path) else "none"}
+
+
 def _name(data: bytes | Path) -> str:
     return str(data) if isinstance(data, Path) else f"a video of {len(data)} bytes"
 
@@ -215,13 +221,16 @@ def probe(data: bytes | Path) -> VideoInfo:
         return VideoInfo(count, stream.width, stream.height, fps, stream.codec_context.name)
 
 
-def decode_gray(data: bytes | Path, indices: Sequence[int] | None = None) -> NDArray[np.uint8]:
+def decode_gray(
+    data: bytes | Path, indices: Sequence[int] | None = None, most_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """Gray frames (N, H, W) uint8, all of them or those at ``indices`` (any order, repeats and negatives allowed).
 
-    Frame k is the k-th in presentation order, found by time stamp, never by counting from a seek point.
+    Frame k is the k-th in presentation order, found by time stamp, never by counting from a seek point. Where
+    ``most_pixels`` is given, ``indices`` may not make it decode more than that: a stranger's key frames lie far apart.
 
     Raises:
-        DamagedInputError: the video does not decode.
+        DamagedInputError: the video does not decode, or needs more pixels.
         IndexError: an index is outside the clip.
     """
     with _opened(data) as (container, stream):
@@ -232,7 +241,7 @@ def decode_gray(data: bytes | Path, indices: Sequence[int] | None = None) -> NDA
         times = sorted(pts for pts, _ in packets)
         keys = sorted(pts for pts, key in packets if key)
         wanted = [_position(int(i), len(times)) for i in indices]
-        frames = _at_times(container, stream, sorted({times[i] for i in wanted}), keys, _name(data))
+        frames = _at_times(container, stream, sorted({times[i] for i in wanted}), keys, _name(data), most_pixels)
         return (
             np.stack([frames[times[i]] for i in wanted])
             if wanted
@@ -339,11 +348,12 @@ def _position(index: int, count: int) -> int:
 
 
 def _at_times(
-    container: Any, stream: Any, targets: list[int], keys: list[int], name: str
+    container: Any, stream: Any, targets: list[int], keys: list[int], name: str, most_pixels: int | None
 ) -> dict[int, NDArray[np.uint8]]:
     """Decode the frames whose time stamps are ``targets`` (sorted), seeking only where that skips a whole GOP."""
     found: dict[int, NDArray[np.uint8]] = {}
     decoder, position = None, None
+    left = float("inf") if most_pixels is None else most_pixels
     for target in targets:
         key = keys[max(bisect_right(keys, target) - 1, 0)] if keys else None
         if decoder is None or position is None or (key is not None and key > position):
@@ -351,7 +361,17 @@ def _at_times(
             decoder = container.decode(stream)
         for frame in decoder:
             position = frame.pts
+            left -= frame.width * frame.height
+            if left < 0:
+                raise DamagedInputError(
+                    f"{name}: more than {most_pixels} pixels decode before the frame asked for; encode it again with a"
+                    f" key frame every {GOP} frames"
+                )
             if position == target:
+                if frame.is_corrupt:
+                    raise DamagedInputError(
+                        f"{name}: the frame at time stamp {target} is corrupt; fetch the file again or leave it out"
+                    )
                 found[target] = _gray(frame)
                 break
         else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 
 from thermvision.annotations.errors import DamagedInputError
 from thermvision.annotations.schema import (
@@ -20,11 +22,26 @@ from thermvision.annotations.schema import (
     SPLITS,
     features,
 )
-from thermvision.curation.release import LICENCES, README, Manifest, describe, read_release
+from thermvision.curation.release import (
+    LICENCES,
+    README,
+    YAML_LOADER,
+    Failed,
+    Manifest,
+    describe,
+    front_matter,
+    read_release,
+    write_header,
+)
 from thermvision.curation.store import atomic_write
-from thermvision.dataset_card.coverage import coverage
-from thermvision.dataset_card.previews import CONTACT_SHEET, FOLDER, OVERLAY
+from thermvision.dataset_card import advice, quality
+from thermvision.dataset_card.changes import changes, history_line
+from thermvision.dataset_card.coverage import coverage_lines, measured
+from thermvision.dataset_card.plots import read_plots
+from thermvision.dataset_card.previews import CONTACT_SHEET, FOLDER, MOVING, OVERLAY, STRIP
+from thermvision.dataset_card.reports import read_reports
 from thermvision.dataset_card.sheet import count, figures
+from thermvision.dataset_card.trust import Known, known_labels, label_rows, sources_text
 
 # column -> what it holds, with units; shapes are of one frame
 COLUMNS = {
@@ -74,6 +91,37 @@ COLUMNS = {
 }
 
 
+# column -> unit, of those that have one
+UNITS = {
+    **dict.fromkeys(("bbox", "extra_bboxes", "landmarks", "skin_bbox", "head_bbox", "width", "height"), "px"),
+    **dict.fromkeys(("radiometric", "temperature"), "0.01 K"),
+    **dict.fromkeys(("ambient", "region_temperatures"), "°C"),
+    **dict.fromkeys(("landmarks_3d", "head_translation"), "m"),
+    "head_pose": "°",
+    "fps": "1/s",
+    "depth": "0.1 mm",
+}
+ARTICLE = """\
+@article{farooq2026thermvisiondb,
+  title   = {ThermVision-DB: A synthetic LWIR thermal face dataset for privacy-preserving thermal vision research},
+  author  = {Farooq, Muhammad Ali and Shariff, Waseem and Corcoran, Peter},
+  journal = {Data in Brief},
+  volume  = {65},
+  pages   = {112506},
+  year    = {2026},
+  doi     = {10.1016/j.dib.2026.112506}
+}"""
+CITED = """\
+@misc{farooq2025thermvisiondb,
+  title     = {ThermVision-DB},
+  author    = {Farooq, Muhammad Ali},
+  publisher = {Hugging Face},
+  year      = {2025},
+  doi       = {10.57967/hf/7026}
+}"""
+MOST_FAILURES = 12  # codes of failed items that are listed
+
+
 def write_card(release_dir: Path) -> Path:
     """(Re)write the prose of ``README.md``; its YAML stays byte for byte. The same release gives the same card.
 
@@ -86,6 +134,29 @@ def write_card(release_dir: Path) -> Path:
     path = release_dir / README
     atomic_write(path, split_front_matter(path)[0] + b"\n" + card_text(release_dir, manifest).encode())
     return path
+
+
+def renew_header(release_dir: Path, manifest: Manifest) -> bool:
+    """Write the YAML of ``README.md`` anew where that changes neither configs nor columns; whether it did.
+
+    A card may be older than a column, and then its YAML stays: shards without it would not load.
+
+    Raises:
+        DamagedInputError: the README has no YAML.
+        OutputError: the file cannot be written.
+    """
+    head, wanted = split_front_matter(release_dir / README)[0].decode("utf-8", "replace"), front_matter(manifest)
+    if head == f"---\n{wanted}---\n":
+        return False
+    try:
+        seen = yaml.load(head.removeprefix("---\n").removesuffix("---\n"), YAML_LOADER)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return False
+    expected = yaml.load(wanted, YAML_LOADER)
+    if not isinstance(seen, dict) or any(seen.get(key) != expected[key] for key in ("configs", "dataset_info")):
+        return False
+    write_header(release_dir, manifest)
+    return True
 
 
 def split_front_matter(path: Path) -> tuple[bytes, bytes]:
@@ -106,33 +177,94 @@ def split_front_matter(path: Path) -> tuple[bytes, bytes]:
 
 
 def card_text(root: Path, manifest: Manifest) -> str:
-    """Markdown of the card below its YAML."""
+    """Markdown of the card below its YAML: facts of the release in ``root`` and of the reports in it, nothing else.
+
+    Raises:
+        DamagedInputError: a shard or a report does not read.
+    """
     facts = describe(manifest)
-    configs = facts["configs"]
+    configs, folder = facts["configs"], root / FOLDER
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
     )
-    environment.filters["megabytes"] = megabytes
+    environment.filters |= {"megabytes": megabytes, "cell": quality.cell}
     template = environment.from_string((files(__package__) / "templates" / "card.md.j2").read_text(encoding="utf-8"))
     video = configs.get("video", {}).get("rows", {})
+    reports, known, seen = read_reports(root, manifest), known_labels(root, manifest), measured(root, manifest)
     text = template.render(
         release=manifest,
         configs=configs,
         figures=figures(facts),
+        glance=list(_glance(manifest, facts, known, reports)),
+        good_for=list(advice.good_for(manifest, known, seen.poses)),
+        not_for=list(advice.not_for(manifest, seen.poses)),
+        labels=label_rows(known, quality.agreement(reports), manifest.source == "import"),
         splits=[s for s in SPLITS if any(s in c["rows"] for c in configs.values())],
         identities={s: n for s, n in facts["identities_by_split"].items() if n},
         first_video_split=next((s for s in SPLITS if s in video), "train"),
         columns=columns(manifest),
-        coverage=coverage(root, manifest),
+        coverage=coverage_lines(seen),
+        plots=read_plots(folder),
         made=_made(manifest),
-        limits=_limits(manifest, facts),
+        audits=[{"facts": a, "rows": quality.audit_rows(a)} for a in reports.get("audit", ())],
+        verdicts=quality.VERDICTS,
+        checks=[{"line": quality.check_line(c), "rows": quality.check_rows(c)} for c in reports.get("check", ())],
+        others=[
+            *map(quality.dedupe_line, reports.get("dedupe", ())),
+            *(line for s in reports.get("statistics", ()) for line in quality.statistics_lines(s)),
+        ],
+        protocols=[{"facts": p, "rows": quality.protocol_rows(p)} for p in reports.get("protocols", ())],
+        limits=[*advice.limits(manifest), *quality.worst_lines(reports)],
+        ethics=list(advice.ethics(manifest)),
         software=manifest.software,
         licence_text=f"{LICENCES[manifest.licence]} (`{manifest.licence}`).",
-        failures=dict(sorted(Counter(f.code for f in manifest.failed).items())),
-        has_sheet=(root / FOLDER / CONTACT_SHEET).is_file(),
-        has_overlay=(root / FOLDER / OVERLAY).is_file(),
+        failures=_failures(manifest),
+        history=history_line(manifest),
+        changes=changes(root, manifest),
+        article=ARTICLE,
+        cited=CITED,
+        shown={name for name in (CONTACT_SHEET, OVERLAY, STRIP, MOVING) if (folder / name).is_file()},
     )
     return text.rstrip("\n") + "\n"
+
+
+def _glance(manifest: Manifest, facts: dict[str, Any], known: Known, reports: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What and how much, as rows of two cells."""
+    people = facts["subjects"]
+    yield ["people", f"{people['total']:,} synthetic: {people['female']:,} female, {people['male']:,} male"]
+    nouns = {"video": "clips", "image": "stills", "scenes": "scenes", "radiometric": "16-bit items"}
+    rows = advice.rows_of(manifest)
+    yield ["items", ", ".join(f"{rows[c]:,} {noun}" for c, noun in nouns.items() if c in rows)]
+    if known.frames:
+        yield ["annotated frames", f"{known.frames:,}; {sources_text(known.by_source)}"]
+    yield ["splits", ", ".join(f"{_persons(n)} in {s}" for s, n in facts["identities_by_split"].items() if n)]
+    yield ["size", f"{megabytes(facts['bytes'])} in {count(facts['shards'], 'Parquet file')}"]
+    yield ["licence", f"{LICENCES[manifest.licence]} (`{manifest.licence}`)"]
+    yield ["version", manifest.version + (f", made from {manifest.parent}" if manifest.parent else "")]
+    for audit in reports.get("audit", ()):
+        told = quality.VERDICTS.get(audit["verdict"], audit["verdict"])
+        levels = Counter(answer["level"] for answer in audit["answers"])
+        counts = ", ".join(f"{levels[level]} {level}" for level in quality.VERDICTS if levels[level])
+        yield ["audit", f"{told}: [{counts}](#audit)"]
+
+
+def _persons(number: int) -> str:
+    return "1 person" if number == 1 else f"{number:,} people"
+
+
+def _failures(manifest: Manifest) -> list[dict[str, str]]:
+    """Items that could not be made, by code, with the first of each and its reason."""
+    by_code: dict[str, list[Failed]] = {}
+    for failed in manifest.failed:
+        by_code.setdefault(failed.code, []).append(failed)
+    return [
+        {
+            "code": quality.cell(code),
+            "number": f"{len(found):,}",
+            "example": f"{quality.cell(found[0].item_id)}: {quality.cell(found[0].reason[:160])}",
+        }
+        for code, found in sorted(by_code.items())[:MOST_FAILURES]
+    ]
 
 
 def columns(manifest: Manifest) -> list[dict[str, str]]:
@@ -146,7 +278,12 @@ def columns(manifest: Manifest) -> list[dict[str, str]]:
             where.setdefault(name, []).append(config)
     every = len([c for c in manifest.configs if c not in CATEGORIES])
     return [
-        {"name": name, "configs": "all" if len(found) == every else ", ".join(found), "note": COLUMNS[name]}
+        {
+            "name": name,
+            "configs": "all" if len(found) == every else ", ".join(found),
+            "unit": UNITS.get(name, ""),
+            "note": COLUMNS[name],
+        }
         for name, found in where.items()
     ]
 
@@ -164,20 +301,8 @@ def _made(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _limits(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
-    rows = {c: sum(config["rows"].values()) for c, config in facts["configs"].items()}
-    items = rows.get("video", 0) + rows.get("image", 0)
-    gray = "Each item has its own gain: 8-bit gray is no temperature"
-    kept = rows.get("radiometric", 0)
-    lines = [f"{gray}; temperatures are in `radiometric`, for {kept:,} of {items:,} items." if kept else f"{gray}."]
-    empty = [split for split, number in facts["identities_by_split"].items() if not number]
-    if empty:
-        lines.append(f"No identity is in {' or '.join(empty)}: {count(facts['subjects']['total'], 'subject')} in all.")
-    return lines
-
-
 def _many(models: dict[str, str]) -> str:
-    return f" with {len(models)} model files" if models else ""
+    return f" with {len(models)} model files, whose SHA-256 are in `release.json`" if models else ""
 
 
 def megabytes(number: int) -> str:

@@ -52,17 +52,29 @@ def register(app: typer.Typer) -> None:
         keep: Annotated[
             bool, typer.Option("--keep", help="Keep what is there as it is; only list its digests anew.")
         ] = False,
+        report: Annotated[
+            list[Path] | None,
+            typer.Option(help="Take this report into the release: a folder or JSON of check, audit, ... (repeat)."),
+        ] = None,
         as_json: AsJson = False,
     ) -> None:
         """Write card, croissant.json and previews of a release anew and list every file's digest in release.json.
 
-        Example: thermvision card release
+        Reports of check, audit, dedupe, stats and evaluate --protocol on these very rows become part of the card.
+
+        Example: thermvision card release --report audit --report findings --report results.json
         """
+        from thermvision.annotations.errors import UsageError
         from thermvision.curation.contents import SIGNATURE, seal
         from thermvision.curation.release import read_release, write_header
         from thermvision.curation.verify import card_findings
+        from thermvision.dataset_card.card import renew_header
+        from thermvision.dataset_card.reports import take_reports
 
+        if keep and report:
+            raise UsageError("--keep leaves the card as it is, and --report changes it; leave one of them out")
         manifest = read_release(release)
+        taken = take_reports(release, report) if report else []
         signed = (release / SIGNATURE).is_file()
         if keep:
             seal(release)
@@ -70,7 +82,9 @@ def register(app: typer.Typer) -> None:
         else:
             if any(card_findings(release, manifest)):
                 write_header(release, manifest)
-            lines = finish(release)
+            else:
+                renew_header(release, manifest)
+            lines = [*(f"report:        {path}" for path in taken), *finish(release)]
         removed = signed and not (release / SIGNATURE).is_file()
         if as_json:
             show_json({"out": str(release), "files": read_release(release).files, "signature_removed": removed})

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from thermvision.annotations.errors import DamagedInputError
 from thermvision.annotations.schema import ATTRIBUTES, EXPRESSIONS, class_name
 from thermvision.curation.release import Manifest
 
+QUANTILES = (0, 0.05, 0.5, 0.95, 1)
 
-def coverage(root: Path, manifest: Manifest) -> list[str]:
-    """Markdown lines on faces, head pose, expressions and attributes; what no frame knows is left out.
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was counted and measured.
+
+    Attributes:
+        faces: frames by their number of faces.
+        classes: frames by class number of the expression and of each attribute.
+        poses: (5, 3) least, 5 %, median, 95 % and greatest yaw, pitch and roll in degrees; None where none is known.
+    """
+
+    faces: Counter[int]
+    classes: dict[str, Counter[int]]
+    poses: NDArray[np.float64] | None
+
+
+def measured(root: Path, manifest: Manifest) -> Measured:
+    """Faces, expressions, attributes and head poses of all frames.
 
     Raises:
         DamagedInputError: a shard does not read.
@@ -30,7 +49,22 @@ def coverage(root: Path, manifest: Manifest) -> list[str]:
         known = table["head_pose"].drop_null()
         if len(known):
             poses.append(np.asarray(known.combine_chunks().flatten(), np.float64).reshape(-1, 3))
-    return [*_faces(faces), *_classes(counts), *_poses(poses)]
+    quantiles = np.nanquantile(np.concatenate(poses), QUANTILES, axis=0) if poses else None
+    return Measured(faces, counts, quantiles)
+
+
+def coverage(root: Path, manifest: Manifest) -> list[str]:
+    """Markdown lines on faces, head pose, expressions and attributes; what no frame knows is left out.
+
+    Raises:
+        DamagedInputError: a shard does not read.
+    """
+    return coverage_lines(measured(root, manifest))
+
+
+def coverage_lines(seen: Measured) -> list[str]:
+    """Markdown lines of what was measured."""
+    return [*_faces(seen.faces), *_classes(seen.classes), *_poses(seen.poses)]
 
 
 def _read(path: Path) -> pa.Table:
@@ -59,10 +93,9 @@ def _classes(counts: dict[str, Counter[int]]) -> list[str]:
     return lines
 
 
-def _poses(poses: list[np.ndarray]) -> list[str]:
-    if not poses:
+def _poses(quantiles: NDArray[np.float64] | None) -> list[str]:
+    if quantiles is None:
         return []
-    quantiles = np.nanquantile(np.concatenate(poses), (0, 0.05, 0.5, 0.95, 1), axis=0)
     head = ["", "| head pose, degrees | least | 5 % | median | 95 % | greatest |", "|---|--:|--:|--:|--:|--:|"]
     names = ("yaw", "pitch", "roll")
     # adding 0 turns -0.0 into 0.0

@@ -19,7 +19,7 @@ from thermvision.curation.contents import CROISSANT
 from thermvision.curation.pack import shard_folder
 from thermvision.curation.release import IDENTITIES, README, TAGS, Manifest, describe, read_release
 from thermvision.curation.store import atomic_write, sha256_file
-from thermvision.dataset_card.card import COLUMNS
+from thermvision.dataset_card.card import ARTICLE, COLUMNS
 from thermvision.dataset_card.responsible import responsible
 from thermvision.dataset_card.sheet import figures
 
@@ -32,16 +32,6 @@ LICENCE_PAGES = {
 }
 AUTHORS = ("Muhammad Ali Farooq", "Waseem Shariff", "Peter Corcoran")  # of the article and of the toolkit
 AFFILIATION = "University of Galway"
-ARTICLE = """\
-@article{farooq2026thermvisiondb,
-  title   = {ThermVision-DB: A synthetic LWIR thermal face dataset for privacy-preserving thermal vision research},
-  author  = {Farooq, Muhammad Ali and Shariff, Waseem and Corcoran, Peter},
-  journal = {Data in Brief},
-  volume  = {65},
-  pages   = {112506},
-  year    = {2026},
-  doi     = {10.1016/j.dib.2026.112506}
-}"""
 SPLIT_KINDS = {"train": "cr:TrainingSplit", "validation": "cr:ValidationSplit", "test": "cr:TestSplit"}
 # words of Croissant that are written without their prefix: appendix 1 of the specification, and what mlcroissant adds
 _WORDS = (

@@ -263,13 +263,13 @@ def _temperatures(root: Path, manifest: Manifest) -> Image.Image | None:
         return None
     values = np.concatenate([f.ravel() for f in frames])
     low, high = np.floor(np.percentile(values, 1)), np.ceil(np.percentile(values, 99.9))
-    tiles = [Tile(_heat(frame, low, high), (row["item_id"],)) for frame, row in zip(frames, chosen, strict=True)]
+    tiles = [Tile(heat_picture(frame, low, high), (row["item_id"],)) for frame, row in zip(frames, chosen, strict=True)]
     image = _tiles(tiles, "temperature", [count(sum(s.rows for s in shards), "item")], STRIP)
     _colour_bar(image, low, high)
     return image
 
 
-def _heat(values: ArrayLike, low: float, high: float) -> NDArray[np.uint8]:
+def heat_picture(values: ArrayLike, low: float, high: float) -> NDArray[np.uint8]:
     """RGB of temperatures on the scale low..high °C."""
     level = np.clip((np.asarray(values, np.float32) - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     rgb: NDArray[np.uint8] = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
@@ -282,7 +282,7 @@ def _colour_bar(image: Image.Image, low: float, high: float) -> None:
     side = (CONTENT - GUTTER - (STRIP - 1) * GAP) // STRIP
     x, top, bottom = WIDTH - MARGIN - side + 22, 10, side - 8
     ramp = np.repeat(np.linspace(high, low, bottom - top)[:, None], 26, axis=1)
-    image.paste(Image.fromarray(_heat(ramp, low, high)), (x, top))
+    image.paste(Image.fromarray(heat_picture(ramp, low, high)), (x, top))
     for value in np.linspace(low, high, 5):
         y = bottom - (bottom - top) * (value - low) / max(high - low, 1e-6)
         pen.line((x + 26, y, x + 33, y), fill=MUTED, width=1)
@@ -296,7 +296,7 @@ def _colour_bar(image: Image.Image, low: float, high: float) -> None:
 
 
 def _gradient(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.repeat(_heat(np.linspace(0.08, 1, width)[None], 0, 1), height, axis=0))
+    return Image.fromarray(np.repeat(heat_picture(np.linspace(0.08, 1, width)[None], 0, 1), height, axis=0))
 
 
 def gray_note(black_hot: bool) -> str:

@@ -67,9 +67,9 @@ def test_pictures_are_shown_when_they_are_there(oval_release: Path, copied: Call
     manifest = read_release(root)
     assert "preview/" not in card.card_text(root, manifest)
     (root / "preview").mkdir()
-    (root / "preview" / "contact_sheet.png").write_bytes(b"")
+    (root / "preview" / "contact_sheet.jpg").write_bytes(b"")
     text = card.card_text(root, manifest)
-    assert "(preview/contact_sheet.png)" in text
+    assert "(preview/contact_sheet.jpg)" in text
     assert "overlay.mp4" not in text
 
 
@@ -79,7 +79,7 @@ def test_failures_are_counted(oval_release: Path) -> None:
     more = Manifest.model_validate({**manifest.model_dump(), "failed": failed})
     text = card.card_text(oval_release, more)
     assert "3 items could not be made" in text
-    assert "| encode | 1 |\n| render | 2 |" in text
+    assert "| encode | 1 | P\\_2: x |\n| render | 2 | P\\_0: x |" in text
 
 
 def test_every_column_is_described() -> None:

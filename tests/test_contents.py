@@ -28,7 +28,7 @@ from thermvision.curation.verify import verify_release
 from thermvision.dataset_card.commands import finish
 from thermvision.dataset_card.previews import Previews
 
-PICTURES = {"preview/contact_sheet.png", "preview/overlay.mp4"}
+PICTURES = {f"preview/{name}" for name in ("contact_sheet.jpg", "overlay.mp4", "strip.jpg", "clips.webp")}
 
 
 @pytest.fixture
@@ -41,10 +41,9 @@ def quick_previews(monkeypatch: pytest.MonkeyPatch) -> None:
     """Previews are not drawn: these tests are about what is listed."""
 
     def write_previews(root: Path) -> Previews:
-        files = root / "preview" / "contact_sheet.png", root / "preview" / "overlay.mp4"
-        for file in files:
-            atomic_write(file, "drawn")
-        return Previews(*files)
+        for path in PICTURES:
+            atomic_write(root / path, "drawn")
+        return Previews(root / "preview" / "contact_sheet.jpg", root / "preview" / "overlay.mp4")
 
     monkeypatch.setattr("thermvision.dataset_card.previews.write_previews", write_previews)
 

@@ -393,7 +393,7 @@ def test_the_command_builds_at_a_url(tmp_path, capsys, local):
     assert {name: data for name, data in found.items() if name.startswith(("data/", "recipes/"))} == {
         name: data for name, data in local.items() if name.startswith(("data/", "recipes/"))
     }
-    assert {"preview/contact_sheet.png", "README.md", "release.json"} <= set(found)
+    assert {"preview/contact_sheet.jpg", "README.md", "release.json"} <= set(found)
     assert thermvision_db.main(["verify", str(tmp_path / "release")]) == 0
 
 

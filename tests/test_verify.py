@@ -34,7 +34,7 @@ def root(wave_release: Path, copied: Callable[[Path], Path]) -> Path:
     """A sealed release with a picture."""
     root = copied(wave_release)
     (root / "preview").mkdir()
-    (root / "preview" / "contact_sheet.png").write_bytes(b"picture")
+    (root / "preview" / "contact_sheet.jpg").write_bytes(b"picture")
     seal(root)
     assert verify_release(root) == []
     return root
@@ -63,7 +63,7 @@ def test_a_row_edited_by_hand(root: Path) -> None:
     assert {p for p, _ in found(root)} == {path}
 
 
-@pytest.mark.parametrize("path", [README, "recipes/1.0.toml", "preview/contact_sheet.png"])
+@pytest.mark.parametrize("path", [README, "recipes/1.0.toml", "preview/contact_sheet.jpg"])
 def test_another_file_edited_or_gone(root: Path, path: str) -> None:
     (root / path).write_bytes((root / path).read_bytes() + b"\n")
     assert found(root) == {(path, "digest")}
@@ -285,11 +285,11 @@ def test_every_code_is_a_kind_that_check_knows() -> None:
 def test_the_command_lists_findings_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert thermvision_db.main(["verify", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
-    (root / "preview" / "contact_sheet.png").unlink()
+    (root / "preview" / "contact_sheet.jpg").unlink()
     assert thermvision_db.main(["verify", str(root), "--json", "--workers", "1"]) == 1
     output = capsys.readouterr()
     (finding,) = json.loads(output.out)
-    assert (finding["path"], finding["code"]) == ("preview/contact_sheet.png", "file-missing")
+    assert (finding["path"], finding["code"]) == ("preview/contact_sheet.jpg", "file-missing")
     assert "1 finding in" in output.err
 
 

@@ -80,7 +80,8 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
             run, source, annotator, embedder, config=config, split=split, limit=limit, every=every, options=options,
             workers=workers, quiet=quiet,
         )  # fmt: skip
-        from .report import PAGE, FindingsFiles, print_table, write_page
+        from ..inputs import is_release
+        from .report import PAGE, FindingsFiles, print_table, write_page, write_summary
 
         if out is None:
             report = look(each=repairable.add)
@@ -93,6 +94,9 @@ def register(app: typer.Typer, finish: Callable[[Path], list[str]]) -> None:
 
                 report = look(out=out, each=tell)
             write_page(report, out, f"thermvision check {source}")
+            if is_release(Path(source)):
+                asked_for = {"config": config, "split": split, "limit": limit, "every": every}
+                write_summary(report, Path(source), out, {**asked_for, "only": only or [], "skip": skip or []})
         if not as_json:
             print_table(report)
             if out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from ..console import counted
+from ..contents import stamp
 from ..pages import picture_uri, render_page
+from ..release import read_release
 from ..store import atomic_path, atomic_write
 from .catalogue import KINDS, Found, severity
 from .check import Report
 
 PARQUET, JSON, PAGE = "findings.parquet", "findings.json", "report.html"
+SUMMARY, FORMAT = "check.json", "thermvision-check/1"
 _BATCH = 4096  # findings in memory before they are written
 _TEXTS = (
     "code", "group", "severity", "item_id", "subject_id", "config", "split", "path", "detail", "picture"
@@ -176,6 +180,18 @@ def write_page(report: Report, out: Path, command: str) -> Path:
     )  # fmt: skip
     atomic_write(out / PAGE, page)
     return out / PAGE
+
+
+def write_summary(report: Report, source: Path, out: Path, options: Mapping[str, Any]) -> Path:
+    """``check.json`` in ``out``: the release in ``source``, what was asked (``options``), and each kind with its worst.
+
+    Raises:
+        OutputError: no room or no permission.
+    """
+    facts = {"format": FORMAT, "release": stamp(read_release(source)), "options": dict(options), **report.as_dict()}
+    scored = {c: [n, s, KINDS[c].threshold] for c, (n, s) in sorted(report.scored.items())}
+    atomic_write(out / SUMMARY, json.dumps({**facts, "scored": scored}, indent=1, ensure_ascii=False) + "\n")
+    return out / SUMMARY
 
 
 def _example(found: Found, out: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def compare(before: Place, after: Place) -> dict[str, Any]:
     """
     old, new = before.release, after.release
     configs = [c for c in CONFIGS if c != "image"]
-    items = {c: _items(c, before, after) for c in configs}
+    items = {c: item_changes(c, before, after) for c in configs}
     columns = {c: _columns_of(c, before, after) for c in configs if c in old.configs and c in new.configs}
     found: dict[str, Any] = {
         "before": _named(before),
@@ -101,7 +101,13 @@ def _shards(before: Sequence[Shard], after: Sequence[Shard]) -> dict[str, Any]:
     return {**found, "bytes": sizes | {"same": sum(new[p].bytes for p in same)}, "same": len(same)}
 
 
-def _items(config: str, before: Place, after: Place) -> dict[str, Any]:
+def item_changes(config: str, before: Place, after: Place) -> dict[str, Any]:
+    """Ids of the items of a config that were ``added`` and ``removed``, and of the ``changed`` ones the columns.
+
+    Raises:
+        DamagedInputError: a shard that differs does not read.
+        RemoteError: it does not come.
+    """
     old, new = _differing(config, before.release, after.release)
     old_ids = {i for s in old for i in _ids(before, s)}
     new_ids = {i for s in new for i in _ids(after, s)}

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from thermvision.annotations.errors import UsageError
 from thermvision.annotations.findings import Finding
 
+from ..contents import stamp
 from ..inputs import Input, open_input
+from ..sources import ReleaseSource
 from .calibration import DEFAULT_LIKENESS, Calibration
 from .clips import overlaps
 from .describe import Described, Models, describe, join
@@ -25,6 +27,7 @@ from .memorised import Match, calibrated, describe_seeds, matches
 from .neighbours import Neighbours, candidates
 from .seeds import SeedSet, read_seeds
 
+FORMAT = "thermvision-dedupe/1"
 Code = Literal["exact-duplicate", "near-duplicate", "duplicate-clip", "overlapping-clips", "look-alikes", "memorised"]
 By = Literal["pixels", "hash", "face", "embedding"]
 CODES: dict[Code, str] = {
@@ -194,6 +197,8 @@ def dedupe(
         here = describe(opened.chunks, scratch / "here", models, workers=workers, quiet=quiet)
         findings = [*opened.findings, *here.findings]
         facts: dict[str, Any] = {"source": opened.name, "read": _counts(here)}
+        if isinstance(opened.source, ReleaseSource):
+            facts = {"format": FORMAT, "release": stamp(opened.source.release), "limit": limit, **facts}
         search = _Search(here, None)
         if other is not None:
             there = describe(other.chunks, scratch / "there", models, workers=workers, quiet=quiet)

@@ -81,6 +81,11 @@ def embed(gray: Gray, points: Points) -> NDArray[np.float32]:
     return np.asarray(_embedder().embed(gray, points[None])[0], np.float32)
 
 
+def embedder_source() -> str:
+    """Name and digest of what `embed` uses."""
+    return str(_embedder().source)
+
+
 @cache
 def _embedder() -> Any:
     from thermvision.annotations import registry

@@ -14,6 +14,7 @@ from thermvision.annotations.errors import UsageError
 from thermvision.annotations.findings import Finding
 from thermvision.annotations.schema import SPLITS
 
+from ..contents import content_digest
 from ..differences.history import version_in, versions_of
 from ..places import open_place
 from ..release import Manifest, read_release
@@ -23,6 +24,7 @@ from .labels import CLASSES, FACES, POSE_CELL, POSE_CELLS, Labels, Person
 from .pixels import Pixels, sampled_pixels
 from .temperatures import Temperatures, temperatures
 
+FORMAT = "thermvision-statistics/1"
 SAMPLE = 400  # frames that are decoded for gray levels
 # poses that head-pose data are asked for; a cell is covered from so many frames on
 YAW_REACH, PITCH_REACH, COVERED_FROM = 60, 30, 10
@@ -56,7 +58,7 @@ class Statistics:
         frames, items = labels.frames, labels.items
         people = list(labels.people.values())
         facts: dict[str, Any] = {
-            "name": m.name, "version": m.version, "source": m.source,
+            "format": FORMAT, "name": m.name, "version": m.version, "digest": content_digest(m), "source": m.source,
             "subjects": len(people), "clips": int(items[..., 0].sum()), "stills": int(items[..., 1].sum()),
             "scenes": sum(s.rows for s in m.shards_of("scenes")), "radiometric": self.temperatures.rows,
             "frames": int(frames.sum()), "hours": round(float(self.seconds.sum()) / 3600, 4),
