@@ -41,10 +41,12 @@ def _unsigned(root: Path) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `card` and `publish` to ``app``."""
+    """Add the commands `card`, `publish` and `view` to ``app``."""
+    from thermvision.dataset_card.explorer import commands as explorer
     from thermvision.dataset_card.publishing import commands as publishing
 
     publishing.register(app)
+    explorer.register(app)
 
     @app.command()
     def card(

@@ -86,7 +86,7 @@ def test_doctor_knows_versions_and_parts(capsys):
     models = {f"model {name}" for name in ("detector", "landmarker", "embedder", "attributes")}
     extras = {f"extra {name}" for name in (
         "curate", "dev", "diffusion", "eval", "liveportrait", "phantom", "ray", "recognition", "sign",
-        "train",
+        "train", "view",
     )}  # fmt: skip
     assert {p["part"] for p in facts["parts"]} == {"core", *extras, *(f"engine {name}" for name in ENGINES), *models}
     shipped = {f"model {p.stem}" for p in (ROOT / "annotations" / "models").glob("*.onnx")}

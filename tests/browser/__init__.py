@@ -1,0 +1,1 @@
+"""The explorer in a real browser: its fixtures, and what its tests share."""
