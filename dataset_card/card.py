@@ -35,13 +35,14 @@ from thermvision.curation.release import (
 )
 from thermvision.curation.store import atomic_write
 from thermvision.dataset_card import advice, quality
-from thermvision.dataset_card.changes import changes, history_line
+from thermvision.dataset_card.changes import changes, history_line, link
 from thermvision.dataset_card.coverage import coverage_lines, measured
 from thermvision.dataset_card.plots import read_plots
 from thermvision.dataset_card.previews import CONTACT_SHEET, FOLDER, MOVING, OVERLAY, STRIP
 from thermvision.dataset_card.reports import read_reports
+from thermvision.dataset_card.responsible import from_cameras
 from thermvision.dataset_card.sheet import count, figures
-from thermvision.dataset_card.trust import Known, known_labels, label_rows, sources_text
+from thermvision.dataset_card.trust import Known, code, known_labels, label_rows, sources_text
 
 # column -> what it holds, with units; shapes are of one frame
 COLUMNS = {
@@ -73,7 +74,7 @@ COLUMNS = {
     "mouth_openness": "inner-lip gap over inner-mouth width",
     **{name: ", ".join(allowed) for name, allowed in ATTRIBUTES.items()},
     "annotation_source": "`ground_truth`, or the model that made the annotations",
-    "provenance": "canonical JSON: what is needed to make the item again",
+    "provenance": "canonical JSON: what makes the item again, or the archive it comes from",
     "sensor_to_frame": "(3, 3), sensor pixel coordinates to those of the 8-bit frame",
     "ambient": "air temperature, °C",
     "skin_bbox": "box (4,) of the visible skin, pixels",
@@ -187,7 +188,7 @@ def card_text(root: Path, manifest: Manifest) -> str:
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
     )
-    environment.filters |= {"megabytes": megabytes, "cell": quality.cell}
+    environment.filters |= {"megabytes": megabytes, "cell": quality.cell, "code": code}
     template = environment.from_string((files(__package__) / "templates" / "card.md.j2").read_text(encoding="utf-8"))
     video = configs.get("video", {}).get("rows", {})
     reports, known, seen = read_reports(root, manifest), known_labels(root, manifest), measured(root, manifest)
@@ -195,8 +196,9 @@ def card_text(root: Path, manifest: Manifest) -> str:
         release=manifest,
         configs=configs,
         figures=figures(facts),
+        from_cameras=from_cameras(manifest),
         glance=list(_glance(manifest, facts, known, reports)),
-        good_for=list(advice.good_for(manifest, known, seen.poses)),
+        good_for=list(advice.good_for(manifest, known, seen)),
         not_for=list(advice.not_for(manifest, seen.poses)),
         labels=label_rows(known, quality.agreement(reports), manifest.source == "import"),
         splits=[s for s in SPLITS if any(s in c["rows"] for c in configs.values())],
@@ -204,7 +206,8 @@ def card_text(root: Path, manifest: Manifest) -> str:
         first_video_split=next((s for s in SPLITS if s in video), "train"),
         columns=columns(manifest),
         coverage=coverage_lines(seen),
-        plots=read_plots(folder),
+        plots={plot["name"]: plot for plot in read_plots(folder)},
+        placed=("recognition", "landmark_error", "growth"),  # beside their tables; the others show the frames
         made=_made(manifest),
         audits=[{"facts": a, "rows": quality.audit_rows(a)} for a in reports.get("audit", ())],
         verdicts=quality.VERDICTS,
@@ -231,10 +234,12 @@ def card_text(root: Path, manifest: Manifest) -> str:
 def _glance(manifest: Manifest, facts: dict[str, Any], known: Known, reports: Mapping[str, Any]) -> Iterator[list[str]]:
     """What and how much, as rows of two cells."""
     people = facts["subjects"]
-    yield ["people", f"{people['total']:,} synthetic: {people['female']:,} female, {people['male']:,} male"]
+    what = "" if from_cameras(manifest) else " synthetic"
+    yield ["people", f"{people['total']:,}{what}: {people['female']:,} female, {people['male']:,} male"]
     nouns = {"video": "clips", "image": "stills", "scenes": "scenes", "radiometric": "16-bit items"}
     rows = advice.rows_of(manifest)
-    yield ["items", ", ".join(f"{rows[c]:,} {noun}" for c, noun in nouns.items() if c in rows)]
+    if items := ", ".join(f"{rows[c]:,} {noun}" for c, noun in nouns.items() if c in rows):
+        yield ["items", items]
     if known.frames:
         yield ["annotated frames", f"{known.frames:,}; {sources_text(known.by_source)}"]
     yield ["splits", ", ".join(f"{_persons(n)} in {s}" for s, n in facts["identities_by_split"].items() if n)]
@@ -242,7 +247,7 @@ def _glance(manifest: Manifest, facts: dict[str, Any], known: Known, reports: Ma
     yield ["licence", f"{LICENCES[manifest.licence]} (`{manifest.licence}`)"]
     yield ["version", manifest.version + (f", made from {manifest.parent}" if manifest.parent else "")]
     for audit in reports.get("audit", ()):
-        told = quality.VERDICTS.get(audit["verdict"], audit["verdict"])
+        told = quality.VERDICTS.get(audit["verdict"], quality.cell(audit["verdict"]))
         levels = Counter(answer["level"] for answer in audit["answers"])
         counts = ", ".join(f"{levels[level]} {level}" for level in quality.VERDICTS if levels[level])
         yield ["audit", f"{told}: [{counts}](#audit)"]
@@ -291,9 +296,9 @@ def columns(manifest: Manifest) -> list[dict[str, str]]:
 def _made(manifest: Manifest) -> list[str]:
     lines = [f"Version {manifest.version}" + (f", extends {manifest.parent}" if manifest.parent else "")]
     for engine, models in sorted(manifest.engines.items()):
-        digests = ", ".join(f"{name} `{digest[:12]}`" for name, digest in sorted(models.items()))
-        lines.append(f"Engine `{engine}`" + (f" with {digests}" if len(models) <= 8 and digests else _many(models)))
-    lines += [f"Recipe [{path}]({path}), SHA-256 `{digest}`" for path, digest in sorted(manifest.recipes.items())]
+        digests = ", ".join(f"{quality.cell(name)} {code(digest[:12])}" for name, digest in sorted(models.items()))
+        lines.append(f"Engine {code(engine)}" + (f" with {digests}" if len(models) <= 8 and digests else _many(models)))
+    lines += [f"Recipe {link(path)}, SHA-256 `{digest}`" for path, digest in sorted(manifest.recipes.items())]
     lines.append(f"Plan, SHA-256 `{manifest.plan}`")
     lines.append(
         f"{len(manifest.shards):,} shards, each with its SHA-256 in `release.json`: `thermvision verify` checks them"

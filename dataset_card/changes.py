@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from thermvision.curation.differences.history import versions_of
 from thermvision.curation.places import open_place
 from thermvision.curation.release import Manifest
 from thermvision.curation.reviews.decisions import read_decisions
+from thermvision.dataset_card.quality import cell
 
 _DECISIONS = "decisions/"
 
@@ -39,12 +41,20 @@ def _row(root: Path, version: dict[str, Any]) -> dict[str, str]:
 
 
 def _made_from(root: Path, path: str) -> str:
-    link = f"[{path}]({path})"
     if not path.startswith(_DECISIONS):
-        return link
+        return link(path)
     decisions, _ = read_decisions(root / path)
     actions = Counter(d.action for d in decisions)
-    return f"{link}: {', '.join(f'{n:,} {action}' for action, n in sorted(actions.items()))}"
+    return f"{link(path)}: {', '.join(f'{n:,} {action}' for action, n in sorted(actions.items()))}"
+
+
+def link(path: str) -> str:
+    """A link to a file of the release, whatever its name.
+
+    >>> link("recipes/1.0.toml"), link("a](b).toml")
+    ('[recipes/1.0.toml](recipes/1.0.toml)', '[a\\\\](b).toml](a%5D%28b%29.toml)')
+    """
+    return f"[{cell(path)}]({quote(path)})"
 
 
 def history_line(manifest: Manifest) -> str:

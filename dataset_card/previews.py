@@ -11,6 +11,7 @@ from thermvision.curation.store import atomic_write
 from thermvision.dataset_card import samples
 from thermvision.dataset_card.overlay import overlay_clip
 from thermvision.dataset_card.plots import write_plots
+from thermvision.dataset_card.reports import read_reports
 from thermvision.dataset_card.sheet import contact_sheet
 from thermvision.dataset_card.strip import QUALITY, moving, strip
 
@@ -63,4 +64,4 @@ def _write_plots(root: Path, manifest: Manifest) -> None:
     from thermvision.curation.statistics.collect import statistics
 
     seen = statistics(root, sample=0) if manifest.shards_of("frames") else None
-    write_plots(root / FOLDER, seen)
+    write_plots(root / FOLDER, seen, read_reports(root, manifest))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.curation.contents import content_digest, rows_digest
+from thermvision.curation.evaluation.by_pose import known_bins
 from thermvision.curation.release import Manifest, read_release
 from thermvision.curation.store import atomic_write, read_json
+from thermvision.dataset_card import quality
 
 FOLDER = "reports"
 FILES = ("check.json", "audit.json", "dedupe.json", "statistics.json")  # what the commands write into folders
@@ -30,6 +32,21 @@ FORMATS = {f"thermvision-{kind}/1": kind for kind in COMMANDS if kind != "protoc
 FORMATS["thermvision-benchmark/1"] = "protocols"
 MOST_BYTES = 64 * 2**20  # of a report that is read
 FEWEST = 10  # faces of a bin that can be the worst
+# what the card and its plots read of a kept report, and what speaks of it
+_SHOWN = {
+    "audit": ("verdict", "people", "frames", "options", "answers", "recognition", "chance"),
+    "check": ("items", "frames", "kinds"),
+    "dedupe": ("read", "found"),
+    "statistics": ("frames",),
+    "protocols": ("split", "seed", "predictions", "baselines_from", "tasks", "worst"),
+}
+_SAID: dict[str, tuple[Callable[[Mapping[str, Any]], Any], ...]] = {
+    "audit": (quality.audit_rows,),
+    "check": (quality.check_rows, quality.check_line),
+    "dedupe": (quality.dedupe_line,),
+    "statistics": (lambda facts: list(quality.statistics_lines(facts)),),
+    "protocols": (quality.protocol_rows,),
+}
 _WORST = 3  # findings of a kind that are kept
 
 
@@ -66,9 +83,27 @@ def read_reports(root: Path, manifest: Manifest) -> dict[str, list[dict[str, Any
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((root / FOLDER).glob("*.json")) if (root / FOLDER).is_dir() else ():
         facts = _read(path)
-        if facts.get("kind") in COMMANDS and _is_of(facts, manifest):
-            found.setdefault(facts["kind"], []).append(facts)
+        try:
+            if facts.get("kind") in COMMANDS and _is_of(facts, manifest):
+                _tell(facts["kind"], facts)
+                found.setdefault(facts["kind"], []).append(facts)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedInputError(
+                f"{path} is damaged ({type(error).__name__}: {error}); remove it, or take the report in anew:"
+                f" {COMMANDS[str(facts['kind'])].format(root=root)}"
+            ) from error
     return found
+
+
+def _tell(kind: str, facts: Mapping[str, Any]) -> None:
+    """Say what a card says of a report, which whoever sent the release may have changed."""
+    missing = [name for name in _SHOWN[kind] if name not in facts]
+    if missing:
+        raise KeyError(", ".join(missing))
+    for say in _SAID[kind]:
+        say(facts)
+    list(quality.worst_lines({kind: [facts]}))
+    quality.agreement({kind: [facts]})
 
 
 def _files(path: Path) -> list[Path]:
@@ -252,6 +287,14 @@ def _statistics(value: Mapping[str, Any]) -> dict[str, Any]:
             "share": {_text(k): _number(v) for k, v in gray["share"].items()},
             "contrast": {k: _number(gray["face_contrast"][k]) for k in ("5 %", "50 %", "95 %")},
         }
+    kept["spectra"] = [
+        {
+            "kind": _text(row["kind"]),
+            "frames": _count(row["frames"]),
+            **{k: _number(row[k]) for k in ("5 %", "50 %", "95 %")},
+        }
+        for row in value.get("spectra", ())
+    ]
     kept["coverage"] = {
         "pose_cells": _count(value["coverage"]["pose_cells"]),
         "pose_covered": {_text(g): _count(n) for g, n in value["coverage"]["pose_covered"].items()},
@@ -277,8 +320,31 @@ def _worst_bins(curves: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _landmark_curves(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """Error of the landmarks by yaw and by pitch, of the task landmarks or of robustness."""
+    for task in ("landmarks", "robustness"):
+        curves = tasks.get(task, {}).get("curves", {})
+        if known := known_bins(curves):
+            return {angle: _landmark_curve(curves[angle]) for angle in known}
+    return {}
+
+
+def _landmark_curve(curve: Mapping[str, Any]) -> dict[str, Any]:
+    nme = curve["nme"]
+    names = ("bins", "count", "value", "interval", "baseline")
+    rows = [
+        (_text(label), _count(n), _number(value), _interval(ends), _number(trivial))
+        for label, n, value, ends, trivial in zip(
+            curve["bins"], curve["count"], nme["value"], nme["interval"], nme["baseline"], strict=True
+        )
+    ]
+    told = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return {"bins": told.pop("bins"), "count": told.pop("count"), "nme": told}
+
+
 def _protocols(value: Mapping[str, Any]) -> dict[str, Any]:
     return {
+        "landmarks_by_pose": _landmark_curves(value["tasks"]),
         "worst": _worst_bins(value["tasks"].get("robustness", {}).get("curves", {})),
         "split": _text(value["split"]),
         "seed": _count(value["seed"]),

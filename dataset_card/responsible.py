@@ -162,7 +162,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     rows = {c: sum(config["rows"].values()) for c, config in facts["configs"].items()}
     items, kept = rows.get("video", 0) + rows.get("image", 0), rows.get("radiometric", 0)
     if items:
-        yield f"Each item has its own gain: 8-bit gray is no temperature; radiometric has {kept:,} of {items:,} items"
+        yield f"{gray_alone(manifest)}; radiometric has {kept:,} of {items:,} items"
     if manifest.engines and all(e.startswith(NO_CAMERA) for e in manifest.engines):
         yield "Made by software, not recorded with a camera"
     empty = [split for split, number in facts["identities_by_split"].items() if not number]
@@ -173,3 +173,15 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 def _versions(manifest: Manifest) -> str:
     extends = f", made from {manifest.parent}" if manifest.parent else ""
     return f"Version {manifest.version}{extends}; published shards are never edited, a change is a new version"
+
+
+def gray_alone(manifest: Manifest) -> str:
+    """Why gray is no temperature: `phantom` gives each item a gain of its own; of others no scale is known at all."""
+    own = manifest.engines and all(engine.startswith(NO_PERSON) for engine in manifest.engines)
+    why = "each item has its own gain" if own else "nothing ties gray levels to degrees"
+    return f"8-bit gray is no temperature: {why}"
+
+
+def from_cameras(manifest: Manifest) -> bool:
+    """Whether a camera may have had a part in some pixels, and its pictures may be of real people."""
+    return manifest.source != "import" and not all(e.startswith(NO_CAMERA) for e in manifest.engines)

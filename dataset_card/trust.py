@@ -133,5 +133,14 @@ def sources_text(sources: Counter[str]) -> str:
 def _named(source: str) -> str:
     if source.startswith(TRUTH):
         return "ground truth" + source.removeprefix(TRUTH)
-    plain = source.replace("`", "'").replace("|", "/").replace("\n", " ")
-    return f"`{plain[:_LENGTH]}{'…' if len(plain) > _LENGTH else ''}`"
+    return code(source, _LENGTH)
+
+
+def code(text: str, most: int = 200) -> str:
+    """A name of another file as code of one line, in a table too, at most so long.
+
+    >>> code("a`b|c d", 6)
+    "`a'b/c …`"
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'").replace("|", "/"))
+    return f"`{plain[:most]}{'…' if len(plain) > most else ''}`"

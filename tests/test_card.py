@@ -58,7 +58,7 @@ def test_an_import_claims_nothing_it_does_not_know(imported_release: Path) -> No
     assert "`image`" not in text
     assert "research and non-commercial" in text
     assert "byte for byte" in text
-    assert "no temperature.\n" in text
+    assert "8-bit gray is no temperature: nothing ties gray levels to degrees.\n" in text
     assert "Recipe" not in text
 
 

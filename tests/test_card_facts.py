@@ -14,6 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 from test_card_reports import MADE, section, written
 
+from thermvision.annotations.schema import CATEGORIES
 from thermvision.curation.release import Manifest, front_matter, manifest_text, read_release
 from thermvision.curation.reviews.decisions import decide
 from thermvision.curation.store import sha256_bytes
@@ -51,6 +52,28 @@ def complete(
     take_reports(root, written(tmp_path, **{kind: make(root) for kind, make in MADE.items()}))
     finish(root)
     return root
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda evil: {"name": evil},
+        lambda evil: {"software": {evil: evil}},
+        lambda evil: {"engines": {evil: {evil: evil}, f"flux@{evil}": {}}},
+        lambda evil: {"licences": {f"flux@{evil}": "flux-1-dev-non-commercial-license"}},
+        lambda evil: {"failed": [{"item_id": evil, "code": evil, "reason": evil}]},
+        lambda evil: {"recipes": {evil.replace("/", ""): "0" * 64}},
+        lambda evil: {"limits": {evil: 3}},
+    ],
+)
+def test_names_are_text(change: Callable[[str], dict[str, Any]], oval_release: Path) -> None:
+    evil = 'x"><script>alert(1)</script>|`a`|[l](javascript:1)![p](q)\n# Big\n---\n\n<img src=x>'
+    manifest = Manifest.model_validate({**read_release(oval_release).model_dump(), **change(evil)})
+    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
+    html = markdown.render(card.card_text(oval_release, manifest))
+    for broken in ("<script", "<h1>Big", 'href="javascript', "<img src=x", 'src="q"'):
+        assert broken not in html
+    assert yaml.safe_load(front_matter(manifest))["pretty_name"] == manifest.name
 
 
 def test_every_link_and_picture_is_in_the_release(complete: Path) -> None:
@@ -161,6 +184,10 @@ def test_terms_and_people(oval_release: Path, imported_release: Path) -> None:
     assert "1 subject passed over" in limits
     never, ethics, limits = facts_of(manifest, engines={"liveportrait@1": {}}, limits={"1.0": 9})
     assert "recorded with a camera" not in never  # it moves any picture
+    assert "synthetic" not in never + ethics  # of anybody
+    assert "does not know whom they show" in ethics
+    assert "moves the shape" not in ethics
+    assert "nothing ties gray levels to degrees" in never
     assert "version 1.0: 9" in limits
     never, ethics, _ = facts_of(read_release(imported_release))
     assert "Charlotte-ThermalFace" in ethics
@@ -168,11 +195,25 @@ def test_terms_and_people(oval_release: Path, imported_release: Path) -> None:
     assert "value of the recipe" not in never + ethics
 
 
+@pytest.mark.parametrize("config", ["video", "image", "frames"])
+def test_a_release_of_one_kind(config: str, oval_release: Path) -> None:
+    manifest = read_release(oval_release)
+    kept = tuple(s for s in manifest.shards if s.config == config or (config == "image" and s.config in CATEGORIES))
+    one = {"shards": kept, "identities": manifest.identities[:1]}
+    text = card.card_text(oval_release, manifest.model_copy(update=one))
+    assert ("### Good for" in text) == (config != "image")
+    assert ("| items |" in text) == (config != "frames")
+    assert ("| items |  |" in text, "the 0 items" in text) == (False, False)
+    assert "1 subject is too few" in text
+
+
 def test_uses_have_their_numbers(oval_release: Path, imported_release: Path) -> None:
     text = section(card.card_text(oval_release, read_release(oval_release)), "### Good for")
     assert "**Face detection**: 58 frames, ground truth." in text
     assert "**Temperatures**: 2 items as 16-bit frames" in text
     assert "Recognition" not in text
+    assert "**Expressions**: 2 of 7 classes, in 58 frames" in text
+    assert "**Attributes**: beard, in 10 frames" in text  # the others are not known, or alike in all frames
     text = section(card.card_text(imported_release, read_release(imported_release)), "### Good for")
     assert text.strip().splitlines() == [
         "* **Face detection**: 5 frames.", "* **Motion**: 1 clip, labelled frame by frame."
@@ -214,7 +255,7 @@ def test_the_example_is_as_cards_are(complete: Path) -> None:
     expected = [line for line in structure(made)[1:] if not line.startswith(left_out)]
     assert [line for line in structure(body(EXAMPLE))[1:] if not line.startswith(left_out)] == expected
     local = [t for t in targets(body(EXAMPLE)) if not t.startswith(("https://", "#"))]
-    assert len(local) == 14
+    assert len(local) == 20
     assert [t for t in local if not (EXAMPLE / t).is_file()] == []
     assert yaml.safe_load(text.split("---\n")[1]).keys() == yaml.safe_load(front_matter(read_release(complete))).keys()
     files = [p for p in EXAMPLE.rglob("*") if p.is_file()]

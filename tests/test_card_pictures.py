@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_card_reports import audit_report, protocol_report, section, statistics_report, written
 
 from thermvision.annotations.errors import DamagedInputError
 from thermvision.curation.release import Manifest, read_release
 from thermvision.curation.statistics.collect import statistics
 from thermvision.dataset_card import card, plots, previews, strip
+from thermvision.dataset_card.explorer.figure_files import list_figures
 from thermvision.dataset_card.plots import read_plots, write_plots
+from thermvision.dataset_card.reports import take_reports
 from thermvision.dataset_card.sheet import BACKGROUND
 
 
@@ -102,6 +106,46 @@ def test_plots_light_and_dark(oval_release: Path, tmp_path: Path, monkeypatch: p
     assert [p["name"] for p in read_plots(tmp_path)] == ["coverage"]
     assert write_plots(tmp_path, None) == []  # of a next version that has none
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reports_are_drawn_too(oval_release: Path, copied: Callable[[Path], Path], tmp_path: Path) -> None:
+    root = copied(oval_release)
+    protocols = {**protocol_report(root), "split": "all"}
+    small = protocol_report(root)
+    small["tasks"]["robustness"]["curves"]["yaw"]["count"] = [11, 10, 0]  # on fewer faces
+    folders = written(tmp_path / "a", audit=audit_report(root), statistics=statistics_report(root), protocols=protocols)
+    take_reports(root, [*folders, *written(tmp_path / "b", protocols=small)])
+    previews.write_previews(root)
+    told = read_plots(root / "preview")
+    assert [p["name"] for p in told] == ["spectrum", "recognition", "landmark_error"]
+    assert told[0]["caption"].startswith("Radial power spectrum of 10 stills, a frame each")
+    assert "over people (all), beside that of a mean shape; bins of fewer than 10 faces" in told[2]["caption"]
+    text = card.card_text(root, read_release(root))
+    for heading, name in (("### Audit", "recognition"), ("## Reference results", "landmark_error")):
+        assert f'src="preview/{name}.png"' in section(text, heading)
+    assert text.count("<picture>") == 3
+    shown = list_figures(root)
+    assert [f["name"] for f in shown] == ["strip", "clips", "contact_sheet", *(p["name"] for p in told)]
+    assert shown[3]["caption"] == f"Power spectrum. {told[0]['caption']}"
+    assert (shown[3]["light"], shown[3]["dark"]) == ("spectrum.png", "spectrum-dark.png")
+    shutil.rmtree(root / "reports")  # of a next version
+    previews.write_previews(root)
+    assert read_plots(root / "preview") == []
+    assert not (root / "preview" / "recognition.png").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"light": "../README.md"}, {"name": "<script>"}, {"caption": 3}, {"title": None}, {"dark": []}]
+)
+def test_an_index_of_another_hand(change: dict[str, object], tmp_path: Path) -> None:
+    figure = {"name": "box_map", "title": "a", "caption": "b", "light": "box_map.png", "dark": "box_map-dark.png"}
+    for name in ("box_map.png", "box_map-dark.png"):
+        (tmp_path / name).touch()
+    for told, number in ((figure, 1), ({**figure, **change}, 0)):
+        (tmp_path / "figures.json").write_text(json.dumps({"figures": [told]}))
+        assert len(read_plots(tmp_path)) == number
+    (tmp_path / "figures.json").write_text("[" * 100_000)
+    assert read_plots(tmp_path) == []
 
 
 def test_what_an_earlier_version_had_is_removed(oval_release: Path, copied: Callable[[Path], Path]) -> None:

@@ -74,6 +74,7 @@ def protocol_report(root: Path) -> dict[str, Any]:
     bins = {"bins": ["0–10", "60–75", "≥ 75"], "count": [30, 12, 3]}
     curve = {n: {"value": v} for n, v in (("recall", [1.0, 0.9, 0.1]), ("nme", [0.01, 0.03, 0.5]))}
     curve |= {n: {"value": v} for n, v in (("pose", [1.0, 2.0, 9.0]), ("tar", [0.8, 0.4, 0.0]))}
+    curve["nme"] |= {"interval": [[0.008, 0.012], [0.02, 0.04], None], "baseline": [0.05, 0.09, 0.2]}
     tasks = {
         "verification": {"measures": [measured("cross-sequence, EER", 0.07, 0.49, better=False)], "notes": []},
         "detection": {"measures": [measured("AP50", 0.99), measured("AP", 0.81), measured("other", 1)], "notes": []},
@@ -101,8 +102,10 @@ def statistics_report(root: Path) -> dict[str, Any]:
         "face_contrast": {"5 %": 101.2, "50 %": 168, "95 %": 212.0},
     }  # fmt: skip
     coverage = {"pose_cells": 72, "pose_covered": {"female": 7}, "covered_from_frames": 10, "never": ["male: beard x"]}
-    facts = stamp(read_release(root))
-    return {"format": "thermvision-statistics/1", **facts, "frames": 58, "gray": gray, "coverage": coverage}
+    band = {"5 %": 8.5, "50 %": 9.0, "95 %": 9.5, "low": 2.0, "high": 4.2, "mean": 9.0, "sd": 0.2}
+    spectra = [{"kind": "stills", "frames": 10, **band}] * 6
+    facts = {**stamp(read_release(root)), "frames": 58, "gray": gray, "coverage": coverage, "spectra": spectra}
+    return {"format": "thermvision-statistics/1", **facts}
 
 
 MADE = {
@@ -220,6 +223,16 @@ def test_reports_on_other_rows_are_refused(kind: str, root: Path, imported_relea
     with pytest.raises(UsageError, match=r"was made on Ovals 1.0 \(rows [0-9a-f]{12}\), and .* type: thermvision"):
         take_reports(root, [path])
     assert not (root / "reports").exists()
+
+
+@pytest.mark.parametrize("kind", sorted(MADE))
+def test_a_report_within_that_another_hand_changed(kind: str, root: Path, tmp_path: Path) -> None:
+    (path,) = take_reports(root, written(tmp_path, **{kind: MADE[kind](root)}))
+    kept = json.loads(path.read_text())
+    assert kept["kind"] == kind
+    path.write_text(json.dumps({k: kept[k] for k in ("kind", "release")}))
+    with pytest.raises(DamagedInputError, match=r"\.json is damaged .* remove it, or take the report in anew: therm"):
+        read_reports(root, read_release(root))
 
 
 def test_a_report_on_rows_that_changed_is_not_shown(root: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_build_ends_by_saying_how_to_load(capsys, tmp_path, wave_engine):
     )
     assert code == 0
     assert f'load_dataset("{tmp_path / "x"}", "video")' in out
-    assert (tmp_path / "x" / "preview" / "contact_sheet.png").is_file()
+    assert (tmp_path / "x" / "preview" / "contact_sheet.jpg").is_file()
     assert (tmp_path / "x" / "preview" / "overlay.mp4").is_file()
     assert "frames/s" in err
     code, _, err = run(capsys, "build", tmp_path / "r.toml", "--out", tmp_path / "x", "--quiet", "--limit", "3")

@@ -23,6 +23,7 @@ from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import EXPRESSIONS, GENDERS
 from thermvision.curation.pack import write_shard
 from thermvision.curation.reviews.decisions import decide
+from thermvision.dataset_card.explorer import light_columns
 from thermvision.dataset_card.explorer.catalogue import Catalogue, open_catalogue
 from thermvision.dataset_card.explorer.filters import MAX_LIMIT, Query, parse_query
 from thermvision.dataset_card.explorer.loading import Loaded, database
@@ -290,7 +291,8 @@ def test_facts_name_what_there_is_and_nothing_else(odd: Catalogue) -> None:
 def test_marks_are_shown_with_the_item(odd: Catalogue) -> None:
     items = {i["id"]: i for i in odd.find(Query())["items"]}
     marked = items["P_a_S1"]
-    assert (marked["findings"], marked["decision"], marked["tags"], marked["change"]) == (2, "tag", ["nice"], "changed")
+    shown = [marked[name] for name in ("findings", "decision", "tags", "change")]
+    assert shown == [2, "reject", ["nice"], "changed"]
     assert items[HOSTILE[4]]["decision"] == "accept"
     assert items["P_b_S1"]["decision"] is None
 
@@ -358,6 +360,20 @@ def _text_for_number(path: Path) -> None:
     pq.write_table(table.set_column(table.column_names.index("width"), "width", pa.array(["x"] * len(table))), path)
 
 
+def _replaced(path: Path, name: str, values: pa.Array) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, values), path)
+
+
+def _no_size(path: Path) -> None:
+    _replaced(path, "height", pa.array([64, -5], pa.int32()))
+
+
+def _long_text(path: Path) -> None:
+    # as a dictionary it is in the file once, however many rows name it
+    _replaced(path, "subject_id", pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array(["P" * 100_000])))
+
+
 def _out(path: Path) -> None:
     shutil.move(path, path.parents[4] / "elsewhere.parquet")
     path.symlink_to(path.parents[4] / "elsewhere.parquet")
@@ -372,6 +388,8 @@ def _out(path: Path) -> None:
         (lambda p: p.write_bytes(b"PAR1" + b"\xff" * 100 + b"PAR1"), "shard-broken"),
         (_lose_column, "shard-columns"),
         (_text_for_number, "shard-columns"),
+        (_no_size, "shard-columns"),
+        (_long_text, "shard-columns"),
         (_out, "shard-outside"),
         (lambda p: (p.unlink(), p.mkdir()), "shard-missing"),
     ],
@@ -387,6 +405,16 @@ def test_a_broken_shard_costs_its_own_items(
     assert catalogue.find(Query(yaw_min=1))["total"] == 4
     assert found(catalogue, category=("head_poses",)) == ["P_000001_head_poses_0", "P_000001_head_poses_1"]
     assert bool(catalogue.facts()["side"]["missing"]) == (code == "shard-missing")
+
+
+def test_what_unfolds_is_left_out_before_it_does(
+    oval_release: Path, opened: Callable[[Path], Catalogue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(light_columns, "MAX_BYTES", 500)
+    catalogue = opened(oval_release)
+    assert {p.code for p in catalogue.problems} == {"shard-size"}
+    with pytest.raises(UsageError, match="there is no item 0; there is none yet"):
+        catalogue.row(0)
 
 
 def test_frames_come_from_the_items_where_their_table_lacks_them(

@@ -154,6 +154,21 @@ def test_a_broken_still_is_told(
         ReleaseMedia(root).thumb(STILL, 0)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (png_of(6_000, 6_000), "6000 x 6000 pixels"),
+        (png_of(30_000, 30_000), "pixels"),
+        (png_of(9, 9)[:20], "does not open"),
+    ],
+)
+def test_no_browser_is_given_a_bomb(data: bytes, said: str, oval_release: Path, copied: Callable[[Path], Path]) -> None:
+    root = copied(oval_release)
+    with_medium(root, STILLS, data)
+    with pytest.raises(DamagedInputError, match=said):
+        ReleaseMedia(root).stored(STILL)
+
+
 def test_broken_heat_is_told(oval_release: Path, copied: Callable[[Path], Path]) -> None:
     root = copied(oval_release)
     pictures = [

@@ -138,7 +138,7 @@ def test_labels_of_other_types_are_unknown() -> None:
             "expression": pa.array([[None]], pa.list_(pa.int64())),
         }
     )  # fmt: skip
-    told, left_out = frame_lists.frame_lists(table, True)
+    told, left_out = frame_lists.frame_lists(table, True, 1)
     assert told.pop("extra_bboxes") == [[]]
     assert set(told.values()) == {None}
     assert left_out == []
@@ -150,6 +150,22 @@ def test_a_long_clip_goes_without_landmarks(oval_release: Path, monkeypatch: pyt
     assert made["frames"]["landmarks"] is None
     assert len(made["frames"]["bbox"]) == 12
     assert made["problems"] == ["landmarks, landmark_state of 12 frames are too many to show"]
+
+
+def test_rows_that_say_more_than_their_item_has(oval_release: Path, copied: Callable[[Path], Path]) -> None:
+    root = copied(oval_release)
+    shard = next((root / "data/video").glob("train-*"))
+    table = pq.read_table(shard)
+    rows = table.to_pylist()
+    rows[0]["bbox"] = rows[0]["bbox"] + [[0.0, 0.0, 9.0, 9.0]] * 5000
+    rows[0]["extra_bboxes"] = [[[0.0, 0.0, 9.0, 9.0]] * 5000] * 12
+    rows[0]["num_frames"] = 7
+    pq.write_table(table.from_pylist(rows, table.schema), shard)
+    told = record(root, rows[0]["clip_id"])
+    assert len(told["frames"]["bbox"]) == len(told["frames"]["extra_bboxes"]) == 7
+    assert {len(boxes) for boxes in told["frames"]["extra_bboxes"]} == {frame_lists.MOST_BOXES}
+    (problem,) = told["problems"]
+    assert "is said to have 7 frames and its video has 12; type: thermvision check" in problem
 
 
 def test_broken_media_leave_the_labels(oval_release: Path, copied: Callable[[Path], Path]) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -221,6 +222,18 @@ def test_nothing_else_is_written_over(oval_release: Path, tmp_path: Path) -> Non
     exhibit.close()
 
 
+def test_what_was_put_beside_an_export_is_kept(oval_release: Path, tmp_path: Path) -> None:
+    exhibit = Exhibit(oval_release, Reviewing(tmp_path / "none.jsonl"), static=True)
+    out = tmp_path / "page"
+    export(exhibit, out, limit=1)
+    export(exhibit, out, limit=1)
+    (out / ".git").mkdir()  # as in the clone of a Space
+    with pytest.raises(UsageError, match=r"something else, such as \.git"):
+        export(exhibit, out, limit=1)
+    assert (out / ".git").is_dir()
+    exhibit.close()
+
+
 def test_a_failed_export_leaves_the_old_one(
     oval_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,12 +278,23 @@ def test_what_does_not_read_is_left_out_and_told(
 
 def test_no_place_of_this_machine_is_in_an_export(oval_release: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(oval_release, tmp_path / "release"))
-    exhibit = Exhibit(root, Reviewing(tmp_path / "none.jsonl"), static=True)
+    for name in ("decisions.jsonl", "audit.json"):
+        (tmp_path / name).write_text("no JSON")
+    with (tmp_path / "torn.jsonl").open("w") as table:
+        table.write('{"item_id"')
+    shard = next((root / "data/image/head_poses").glob("train-*"))
+    shard.write_bytes(shard.read_bytes()[:-400])
+    with closing(Exhibit(root, Reviewing(tmp_path / "torn.jsonl"), static=True)) as torn:
+        assert [f["path"] for f in torn.decisions()["torn"]] == ["torn.jsonl"]
+    exhibit = Exhibit(root, Reviewing(tmp_path / "decisions.jsonl"), None, [tmp_path / "audit.json"], static=True)
     exhibit.wait()
     shutil.rmtree(root / "data/radiometric")
     made = export(exhibit, tmp_path / "page")
     exhibit.close()
-    assert len(made.problems) == 2
+    # what is wrong with the whole is told before what is wrong with items: the heat of two
+    said = [p.split(": ")[0].rpartition("/")[2] for p in made.problems[:3]]
+    assert said == [shard.name, "decisions.jsonl", "audit.json"]
+    assert len(made.problems) == 5
     heated = exhibit.sides["a"].catalogue.key_of("P_000000_frontal_pose_0")
     (problem,) = json.loads((tmp_path / f"page/data/a/item/{heated}.json").read_text())["problems"]
     assert problem.endswith("type: thermvision verify release")

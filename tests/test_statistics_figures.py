@@ -187,7 +187,7 @@ def test_the_spectrum_is_that_of_the_table(seen: Statistics) -> None:
     assert seen.facts()["spectra"] == rows
     assert Counter(r["kind"] for r in rows) == {"stills": BANDS, "clips": BANDS}
     with plot_look():
-        (axes,) = spectrum_figure(seen).axes
+        (axes,) = spectrum_figure(rows).axes
     lines = {str(line.get_label()).split(",")[0]: line.get_ydata() for line in axes.lines}
     for kind in ("stills", "clips"):
         assert list(lines[kind]) == [r["50 %"] for r in rows if r["kind"] == kind]

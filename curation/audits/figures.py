@@ -15,6 +15,8 @@ from .leakage import CONDITIONS, GUESSING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RECOGNITION = "Rank-1 of the best recogniser of each condition, with its 95 % interval over identities."  # a caption
+
 
 def plots(facts: Mapping[str, Any]) -> dict[str, tuple[str, Callable[[], Figure]]]:
     """For each plot of what an audit knows, by name: its caption, and what draws it within `plots.plot_look`.
@@ -24,8 +26,7 @@ def plots(facts: Mapping[str, Any]) -> dict[str, tuple[str, Callable[[], Figure]
     """
     found: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {}
     if _best(facts):
-        caption = "Rank-1 of the best recogniser of each condition, with its 95 % interval over identities."
-        found["recognition"] = (caption, recognition_figure)
+        found["recognition"] = (RECOGNITION, recognition_figure)
     if any(np.any(counts) for counts in _coverage(facts).values()):
         found["coverage"] = ("Frames of women and of men by yaw and pitch.", coverage_figure)
     if any(any(counts.values()) for counts in facts["parity"]["expressions"].values()):

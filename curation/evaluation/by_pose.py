@@ -88,7 +88,7 @@ def landmark_error_figure(curves: Mapping[str, Any]) -> Figure:
     Args:
         curves: those of the task landmarks or of the protocol robustness; what has fewer than two bins is left out.
     """
-    shown = _told(curves)
+    shown = known_bins(curves)
     figure, axes = new_figure(2, width=WIDE / 2, height=3.0)
     colours, highest = series_colours(), 0.0
     for place, (name, told) in zip(axes, shown.items(), strict=False):
@@ -123,7 +123,7 @@ def _short(count: int) -> str:
     return f"{count / 1000:.0f}k" if count >= 10_000 else f"{count:,}"
 
 
-def _told(curves: Mapping[str, Any]) -> dict[str, list[int]]:
+def known_bins(curves: Mapping[str, Any]) -> dict[str, list[int]]:
     """The bins with a value of each angle that has two of them."""
     found = {}
     for name in POSE_EDGES:
@@ -141,6 +141,6 @@ def write_plot(results: Mapping[str, TaskResult], folder: Path) -> list[Path]:
         OutputError: no room or no permission.
     """
     for task in ("landmarks", "robustness"):
-        if task in results and _told(results[task].curves):
+        if task in results and known_bins(results[task].curves):
             return save_looks(partial(landmark_error_figure, results[task].curves), folder / PLOT)
     return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def plots(seen: Statistics) -> dict[str, tuple[str, Callable[[], Figure]]]:
         caption = f"Gray levels of {seen.pixels.frames} frames that are spread over the release."
         found["gray"] = (caption, _gray)
         if any(seen.pixels.powers.values()):
-            found["spectrum"] = (_spectrum_caption(seen), spectrum_figure)
+            found["spectrum"] = (spectrum_caption(seen.pixels.spectra()), _spectrum)
     if seen.temperatures.known:
         found["temperatures"] = (_temperature_caption(seen), temperatures_figure)
     drawn: dict[str, tuple[str, Callable[[], Figure]]] = {}
@@ -173,19 +173,28 @@ def _gray(seen: Statistics) -> Figure:
     return figure
 
 
-def _spectrum_caption(seen: Statistics) -> str:
+def _spectrum(seen: Statistics) -> Figure:
     assert seen.pixels is not None
-    parts = [f"{len(powers)} {kind}" for kind, powers in seen.pixels.powers.items() if powers]
+    return spectrum_figure(seen.pixels.spectra())
+
+
+def spectrum_caption(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `spectrum_figure` shows of ``rows``."""
+    parts = [f"{number} {kind}" for kind, number in {row["kind"]: row["frames"] for row in rows}.items()]
     return (
         f"Radial power spectrum of {' and '.join(parts)}, a frame each: median, and 5 % to 95 %. Beside it the mean of"
         " two real portraits (SpeakingFaces, TFW), and the fall of natural scenes (Field 1987)."
     )
 
 
-def spectrum_figure(seen: Statistics) -> Figure:
-    """Power of stills and of clips in six bands, beside two real portraits and the slope of natural scenes."""
-    assert seen.pixels is not None
-    rows = seen.pixels.spectra()
+def spectrum_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Power of stills and of clips in six bands, beside two real portraits and the slope of natural scenes.
+
+    figure = spectrum_figure(json.loads(report)["spectra"])
+
+    Args:
+        rows: those of `Pixels.spectra`.
+    """
     figure, (axes,) = new_figure(width=WIDE, height=3.3)
     middle = np.sqrt(EDGES[:-1] * EDGES[1:])
     for number, kind in enumerate(("stills", "clips")):

@@ -133,7 +133,8 @@ class Catalogue:
         """
         loaded = self._loaded
         if not 0 <= key < loaded.count:
-            raise UsageError(f"there is no item {key}; allowed: 0 to {loaded.count - 1}; reload the page")
+            allowed = f"allowed: 0 to {loaded.count - 1}" if loaded.count else "there is none yet"
+            raise UsageError(f"there is no item {key}; {allowed}; reload the page")
         if heat:
             loaded.heat_ready.wait(LONGEST_WAIT)
         values = {name: loaded.items[name][key].as_py() for name in _ROW_COLUMNS}

@@ -99,11 +99,11 @@ def _export(exhibit: Exhibit, out: Path, limit: int | None, heat: bool, quiet: b
 
 
 def _serve(exhibit: Exhibit, host: str, listening: socket, token: str, open_browser: bool, quiet: bool) -> None:
-    from .security import loopback
+    from .security import address, loopback
     from .server import make_server
 
     bound = listening.getsockname()[1]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/{token}/"
+    url = address(host, bound, token)
     if not loopback(host):
         to_stderr(
             f"warning: --host {host} lets other machines in; whoever has the address sees the release and decides on it"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from thermvision.annotations.schema import EXPRESSIONS, class_name
@@ -96,10 +97,10 @@ def numbers(column: pa.Array) -> Floats:
 def boxes_of(column: pa.Array) -> list[list[Any]]:
     """Further boxes of each frame, `MOST_BOXES` at most; those with a missing number are left out."""
     try:
-        told = column.to_pylist()
+        told = pc.list_slice(column, 0, MOST_BOXES).to_pylist()
     except (pa.ArrowException, ValueError):
         return [[] for _ in range(len(column))]
-    return [[box for box in map(_box, frame or []) if box][:MOST_BOXES] for frame in told]
+    return [[box for box in map(_box, frame or []) if box] for frame in told]
 
 
 def _box(value: Any) -> list[float] | None:
@@ -109,8 +110,10 @@ def _box(value: Any) -> list[float] | None:
     return None if None in told else [v for v in told if v is not None]
 
 
-def frame_lists(table: pa.Table, is_clip: bool) -> tuple[dict[str, list[Any] | None], list[str]]:
-    """By column, a list over the frames of the item in the one-row ``table``; a column that knows nothing is None.
+def frame_lists(table: pa.Table, is_clip: bool, frames: int) -> tuple[dict[str, list[Any] | None], list[str]]:
+    """By column, a list over the ``frames`` of the item in the one-row ``table``, shorter where the row says less.
+
+    A column that knows nothing is None.
 
     Coordinates are pixels of the frame, boxes ``[x, y, width, height]``, poses yaw, pitch and roll in degrees. Also
     returns the columns that are left out because the item is longer than `MOST_FRAMES`.
@@ -123,6 +126,7 @@ def frame_lists(table: pa.Table, is_clip: bool) -> tuple[dict[str, list[Any] | N
         "eye_openness", "mouth_openness",
     ):  # fmt: skip
         column = of_frames(table, name, is_clip)
+        column = None if column is None else column[:frames]
         if column is None:
             found[name] = None
         elif name in ("landmarks", "landmark_state") and len(column) > MOST_FRAMES:

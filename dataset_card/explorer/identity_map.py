@@ -78,7 +78,8 @@ class IdentityMap:
         self._folder = folder or cache_folder()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        # not by join: Python 3.11 takes a thread for ended when Ctrl-C comes while it is joined
+        self._stopped, self._ended = threading.Event(), threading.Event()
         self._answer: dict[str, Any] = {"state": "computing", "done": 0, "total": 0}
         if digest is None:
             reason = "the release is still being built; the map is drawn when it is whole"
@@ -96,7 +97,7 @@ class IdentityMap:
         """`state` when it is made, or after so many seconds."""
         self.state()
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._ended.wait(seconds)
         return self._answer
 
     def stop(self) -> None:
@@ -107,7 +108,7 @@ class IdentityMap:
         """`stop`, and wait so long for the end."""
         self.stop()
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._ended.wait(seconds)
 
     def _run(self) -> None:
         # whoever clicks comes first
@@ -120,6 +121,8 @@ class IdentityMap:
         except Exception as error:
             _log.exception("the map of identities failed")
             self._answer = {"state": "unavailable", "reason": f"it failed ({type(error).__name__}); see the terminal"}
+        finally:
+            self._ended.set()
 
     def _made(self) -> dict[str, Any]:
         subjects = self._catalogue.by_subject()

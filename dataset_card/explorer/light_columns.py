@@ -19,6 +19,10 @@ from thermvision.annotations.schema import ADDED_COLUMNS, ATTRIBUTES, CATEGORIES
 
 MAX_ROWS = 5_000_000  # of one shard: a file may say it has any number
 MAX_FRAMES = 1_000_000  # of one clip
+MAX_SIDE = 2**16  # pixels of a frame
+MAX_ID = 1000  # bytes of an id or a source, which go into every answer
+MAX_BYTES = 2**29  # of the columns of one shard, unpacked
+_BATCH, _BATCH_OF_FACES = 2**16, 2**8  # rows that are read at once: texts within lists unfold
 Int = NDArray[np.int64]
 FRAMES = pa.schema({
     "key": pa.int32(), "frame_index": pa.int32(), "yaw": pa.float32(), "pitch": pa.float32(), "roll": pa.float32(),
@@ -31,7 +35,7 @@ ITEMS = pa.schema({
     "frames": pa.int32(), "width": pa.int32(), "height": pa.int32(), "fps": pa.float32(),
 })  # fmt: skip
 PEOPLE = pa.schema({"row": pa.int32(), "subject": pa.string(), "gender": pa.int16()})
-_READ = {"subject": "subject_id", "source": "annotation_source", "frames": "num_frames"}
+_TEXTS = ("item_id", "clip_id", "image_id", "subject_id", "annotation_source")
 
 
 class ShardError(Exception):
@@ -57,19 +61,46 @@ def read_columns(root: Path, path: str, columns: Sequence[str], optional: Sequen
     """
     file = _plain_file(root, path)
     try:
-        with pq.ParquetFile(file, read_dictionary=["item_id"] if "item_id" in columns else None) as parquet:
-            if not 0 <= parquet.metadata.num_rows <= MAX_ROWS:
-                raise ShardError("shard-size", f"says it has {parquet.metadata.num_rows} rows; allowed: {MAX_ROWS}")
-            there = parquet.schema_arrow.names
-            names = [c for c in columns if c.split(".")[0] in there or c not in optional]
-            if lacking := sorted({c.split(".")[0] for c in names} - set(there)):
-                raise ShardError("shard-columns", f"lacks {', '.join(lacking)}; write the release anew")
-            table = parquet.read(columns=names, use_threads=False)
+        told = pq.read_metadata(file)
+        if not 0 <= told.num_rows <= MAX_ROWS:
+            raise ShardError("shard-size", f"says it has {told.num_rows} rows; allowed: {MAX_ROWS}")
+        leaves = [told.schema.column(n).path for n in range(told.num_columns)]
+        there = {leaf.split(".")[0] for leaf in leaves}
+        names = [c for c in columns if c.split(".")[0] in there or c not in optional]
+        if lacking := sorted({c.split(".")[0] for c in names} - there):
+            raise ShardError("shard-columns", f"lacks {', '.join(lacking)}; write the release anew")
+        # as dictionaries: a text that a file holds once and names in each row would unfold to any size
+        texts = [c for c in names if c in _TEXTS]
+        with pq.ParquetFile(file, metadata=told, read_dictionary=texts) as parquet:
+            table = _bounded(parquet, names, leaves)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         reason = _short(error).replace(f"{root}/", "")  # an export may show it to anybody
         raise ShardError("shard-broken", f"does not read ({reason})") from error
     return table
+
+
+def _bounded(parquet: pq.ParquetFile, names: list[str], leaves: list[str]) -> pa.Table:
+    """The columns of a file whose ``leaves`` are those, of at most `MAX_BYTES`."""
+    told, batches, seen = parquet.metadata, [], 0
+    wanted = [n for n, leaf in enumerate(leaves) if f"{leaf}.".startswith(tuple(f"{name}." for name in names))]
+    for group in map(told.row_group, range(told.num_row_groups)):
+        seen += sum(max(c.total_uncompressed_size, 4 * c.num_values) for c in map(group.column, wanted))
+    if seen <= MAX_BYTES:
+        seen = 0
+        rows = _BATCH_OF_FACES if any("." in name for name in names) else _BATCH
+        for batch in parquet.iter_batches(rows, columns=names, use_threads=False):
+            seen += batch.nbytes
+            if seen > MAX_BYTES:
+                break
+            batches.append(batch)
+    if seen > MAX_BYTES:
+        raise ShardError("shard-size", f"unfolds to more than {MAX_BYTES} bytes of labels; write more shards")
+    return (
+        pa.Table.from_batches(batches)
+        if batches
+        else parquet.schema_arrow.empty_table().select(list(dict.fromkeys(name.split(".")[0] for name in names)))
+    )
 
 
 def _plain_file(root: Path, path: str) -> Path:
@@ -96,10 +127,21 @@ def _cast(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:
         raise ShardError("shard-columns", f"has {name} as {column.type}; allowed: string")
     if not pa.types.is_string(kind) and _is_text(column.type):
         raise ShardError("shard-columns", f"has {name} as {column.type}; allowed: {kind}")
+    if pa.types.is_dictionary(column.type) and pa.types.is_string(kind):
+        _check_texts(name, column)
     try:
         return column.cast(kind)
     except (pa.ArrowException, ValueError) as error:
         raise ShardError("shard-columns", f"has {name} as {column.type}; allowed: {kind} ({_short(error)})") from error
+
+
+def _check_texts(name: str, column: pa.DictionaryArray) -> None:
+    """Raise ShardError where texts are long, or too many to be written out."""
+    lengths = np.asarray(pc.fill_null(pc.binary_length(column.dictionary), 0)).astype(np.int64)
+    if (longest := int(lengths.max(initial=0))) > MAX_ID:
+        raise ShardError("shard-columns", f"has {name} of {longest} bytes; allowed: {MAX_ID}")
+    if (total := int(lengths[np.asarray(column.indices.drop_null())].sum())) > MAX_BYTES:
+        raise ShardError("shard-size", f"has {total} bytes of {name}; allowed: {MAX_BYTES}; write more shards")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -134,6 +176,8 @@ def read_items(root: Path, path: str, config: str) -> tuple[pa.Table, pa.Table]:
         arrays[field.name] = _cast(table, source or "", field.type) if there else pa.nulls(count, field.type)
     for name in _CLASSES:
         arrays[name] = pc.if_else(pc.less(arrays[name], 0), pa.scalar(None, pa.int16()), arrays[name])
+    runs = pc.and_(pc.is_finite(arrays["fps"]), pc.greater(arrays["fps"], 0))
+    arrays["fps"] = pc.if_else(runs, arrays["fps"], pa.scalar(None, pa.float32()))
     if config != "video":
         arrays["frames"] = pa.array(np.ones(count, np.int32))
     for name in ("item_id", "frames", "width", "height"):
@@ -141,6 +185,9 @@ def read_items(root: Path, path: str, config: str) -> tuple[pa.Table, pa.Table]:
             raise ShardError("shard-columns", f"has a row without {columns.get(name, name)}")
     if count and (pc.min(arrays["frames"]).as_py() < 0 or pc.max(arrays["frames"]).as_py() > MAX_FRAMES):
         raise ShardError("shard-columns", f"has a clip with a num_frames that is none; allowed: 0 to {MAX_FRAMES}")
+    for name in ("width", "height"):
+        if count and not 0 < pc.min(arrays[name]).as_py() <= pc.max(arrays[name]).as_py() <= MAX_SIDE:
+            raise ShardError("shard-columns", f"has a row with a {name} that is none; allowed: 1 to {MAX_SIDE} pixels")
     people = _people(table) if config == "scenes" else PEOPLE.empty_table()
     arrays["search"] = _searched(arrays, people)
     return pa.table([arrays[f.name] for f in ITEMS], schema=ITEMS), people
@@ -154,6 +201,8 @@ def _people(table: pa.Table) -> pa.Table:
             gender = classes[face] if face < len(classes) else None
             rows.append(row)
             subjects.append(names[face] if face < len(names) else None)
+            if len(subjects[-1] or "") > MAX_ID:
+                raise ShardError("shard-columns", f"has a face whose subject_id is longer than {MAX_ID}")
             genders.append(None if gender is None or not 0 <= gender < 2**15 else gender)
     try:
         return pa.table({"row": rows, "subject": subjects, "gender": genders}, schema=PEOPLE)
@@ -195,6 +244,8 @@ def read_frames(root: Path, path: str) -> tuple[list[str], Int, pa.Table]:
     ids = table["item_id"].combine_chunks()
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     ids = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+    if _is_text(ids.type):
+        _check_texts("item_id", ids)
     index = _cast(table, "frame_index", pa.int32())
     if not _is_text(ids.type) or ids.null_count or index.null_count:
         raise ShardError("shard-columns", "has a row without item_id or frame_index")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from thermvision.annotations.alignment import resize
 from thermvision.annotations.errors import DamagedInputError, UsageError
@@ -51,6 +53,7 @@ class Stored:
         data: its bytes.
         type: what they are, found in them and not in a name.
         codec: of a video, such as "h264"; None of a picture.
+        frames: how many a video announces, 0 where it does not; 1 of a picture.
         full_range: whether a video's Y spans 0..255 and not 16..235; browsers misjudge it. None of a picture.
     """
 
@@ -58,6 +61,7 @@ class Stored:
     type: MediaType
     codec: str | None = None
     full_range: bool | None = None
+    frames: int = 1
 
     @property
     def sha256(self) -> str:
@@ -108,7 +112,9 @@ class ReleaseMedia:
         if item.kind == "clip":
             check_mp4(data, item.item_id)
             return Stored(data, "video/mp4", *_codec(data, item.item_id))
-        return Stored(data, picture_type(data, item.item_id))
+        kind = picture_type(data, item.item_id)
+        check_picture(data, item.item_id)
+        return Stored(data, kind)
 
     def frame(self, item: ItemRow, number: int) -> Gray:
         """Gray (H, W) uint8 of a frame, as `thermvision.curation.video.decode_gray` gives it.
@@ -118,9 +124,7 @@ class ReleaseMedia:
             DamagedInputError: it does not decode, or is too large to be shown.
         """
         if not 0 <= number < item.num_frames:
-            raise UsageError(
-                f"frame {number} of {item.item_id} does not exist; allowed: 0 to {max(item.num_frames - 1, 0)}"
-            )
+            raise UsageError(no_frame(item, number))
         data = self._bytes(item)
         if item.kind != "clip":
             return picture_gray(data, item.item_id)
@@ -245,6 +249,32 @@ def _matrix(value: Any) -> list[list[float]] | None:
     return array.tolist() if whole else None
 
 
+def no_frame(item: ItemRow, number: int) -> str:
+    """Says that an item has no such frame, and which it has."""
+    allowed = f"allowed: 0 to {item.num_frames - 1}" if item.num_frames else "it has none"
+    return f"frame {number} of {item.item_id[:100]!r} does not exist; {allowed}"
+
+
+def check_picture(data: bytes, name: str) -> None:
+    """Refuse a PNG or JPEG that a browser would take gigabytes to show; its head is read and no pixel.
+
+    Raises:
+        DamagedInputError: it has no size, or more than `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PIL's own limits; ours come below
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+                width, height = image.size
+    except Image.DecompressionBombError:
+        raise DamagedInputError(f"{name} has more than {MAX_PIXELS} pixels, which is more than is shown") from None
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        reason = "its head is broken" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DamagedInputError(f"{name} does not open as a picture ({reason}); the release is not whole") from error
+    if width * height > MAX_PIXELS:
+        raise DamagedInputError(f"{name} has {width} x {height} pixels; allowed: {MAX_PIXELS}")
+
+
 def picture_gray(data: bytes, name: str) -> Gray:
     """Gray (H, W) uint8 of a still; colour can only be what a codec left of it.
 
@@ -325,7 +355,8 @@ def _sample_counts(data: bytes, name: str) -> Iterator[int]:
             yield struct.unpack_from(">I", data, start + head + 8)[0]
 
 
-def _codec(data: bytes, name: str) -> tuple[str, bool]:
+def _codec(data: bytes, name: str) -> tuple[str, bool, int]:
+    """Codec, whether its Y spans 0..255, and how many frames a video announces."""
     try:
         with av.open(io.BytesIO(data), "r", options=nothing_else(data)) as container:
             stream = next(iter(container.streams.video), None)
@@ -337,6 +368,6 @@ def _codec(data: bytes, name: str) -> tuple[str, bool]:
                     f"{name} has frames of {stream.width} x {stream.height} pixels; allowed: {MAX_PIXELS} a frame"
                 )
             full = str(context.pix_fmt).startswith(("yuvj", "gray")) or int(context.color_range) == FULL_RANGE
-            return str(context.name), full
+            return str(context.name), full, int(stream.frames)
     except (av.error.FFmpegError, EOFError) as error:
         raise DamagedInputError(f"{name} does not open as a video ({error}); the release is not whole") from error

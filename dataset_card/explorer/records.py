@@ -69,7 +69,7 @@ def item_record(
     item = catalogue.row(key)
     table = media.rows.labels(item.shard, item.row)
     values = _plain_columns(table)
-    frames, left_out = frame_lists(table, item.kind == "clip")
+    frames, left_out = frame_lists(table, item.kind == "clip", item.num_frames)
     problems = [f"{', '.join(left_out)} of {item.num_frames} frames are too many to show"] if left_out else []
     provenance = read_provenance(values.get("provenance"))
     faces = None
@@ -144,6 +144,11 @@ def _medium(item: ItemRow, side: str, media: ReleaseMedia, live: bool, problems:
     except DamagedInputError as error:
         problems.append(str(error))
         return told
+    if stored.frames not in (0, item.num_frames):
+        problems.append(
+            f"{item.item_id} is said to have {item.num_frames} frames and its video has {stored.frames}; type:"
+            f" thermvision check {media.rows.root}"
+        )
     return told | {
         "type": stored.type,
         "bytes": len(stored.data),

@@ -103,6 +103,8 @@ class Reviewing:
         )  # fmt: skip
         if wrong := check_decisions([decision], source, {row.item_id: known_of(row)}):
             raise UsageError("; ".join(map(str, wrong)) + "; nothing was saved")
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):  # a pipe would wait for a reader
+            raise UsageError(f"{self.path} is no file; allowed: a table of decisions, new or there; nothing was saved")
         append(self.path, [decision])
         return decision
 

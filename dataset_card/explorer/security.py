@@ -98,6 +98,17 @@ def host_names(host: str, port: int) -> frozenset[str]:
     return frozenset({f"{n}:{port}" for n in names} | (names if port == 80 else set()))
 
 
+def address(host: str, port: int, token: str) -> str:
+    """What a browser on this machine opens.
+
+    >>> address("127.0.0.1", 8765, "TOKEN"), address("::", 8765, "TOKEN")
+    ('http://127.0.0.1:8765/TOKEN/', 'http://[::1]:8765/TOKEN/')
+    """
+    if _everywhere(host):  # which is no address to go to
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{token}/"
+
+
 def _everywhere(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_unspecified
@@ -193,6 +204,8 @@ def _check_post(headers: list[tuple[bytes, bytes]], host: str) -> None:
     kinds = [v.partition(b";")[0].strip().lower() for k, v in headers if k == b"content-type"]
     if kinds != [b"application/json"]:
         raise RefusedError(415, "the body's Content-Type is not application/json, which it must be")
+    if {b"content-length", b"transfer-encoding"} <= {k for k, _ in headers}:
+        raise RefusedError(400, "the request has both Content-Length and Transfer-Encoding; send one of them")
     for length in (v for k, v in headers if k == b"content-length"):
         if not length.isdigit() or int(length) > MAX_BODY:
             raise _too_large()

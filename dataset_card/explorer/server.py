@@ -20,6 +20,7 @@ import uvicorn
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from thermvision.annotations.errors import DamagedInputError, OutputError, ThermVisionError, UsageError
 
@@ -169,6 +170,8 @@ async def posted(request: Request) -> dict[str, Any]:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await request.body()
+    except ClientDisconnect:
+        raise RefusedError(400, "the connection ended before the body did") from None
     except TimeoutError:
         raise RefusedError(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     try:

@@ -15,7 +15,7 @@ from thermvision.curation.store import sha256_bytes
 from .catalogue import CLOSING, Catalogue, open_catalogue
 from .identity_map import IdentityMap
 from .item_row import ItemRow
-from .media import ReleaseMedia
+from .media import ReleaseMedia, no_frame
 from .seen import SeenFinding
 
 
@@ -153,7 +153,7 @@ class Side:
     def _with_frame(self, key: int, number: int, heat: bool = False) -> ItemRow:
         row = self.row(key, heat)
         if number >= row.num_frames:
-            raise MissingError(f"frame {number} of {row.item_id[:100]!r}; allowed: 0 to {max(row.num_frames - 1, 0)}")
+            raise MissingError(no_frame(row, number))
         return row
 
     def _etag(self, row: ItemRow, what: str) -> str:

@@ -15,7 +15,7 @@ class Standing:
     """What is decided of an item.
 
     Attributes:
-        last: action of the last decision that stands.
+        last: the last verdict (accept, reject) that stands; without one, the action of the last decision that does.
         actions: every action that stands, sorted.
         tags: texts of the tags that stand, in order.
     """
@@ -33,6 +33,8 @@ def standing(decisions: Sequence[Decision]) -> dict[str, Standing]:
     >>> said = [decide("a", "reject", **by, frames=(2, 5)), decide("a", "accept", **by)]
     >>> standing(said)
     {'a': Standing(last='accept', actions=('accept',), tags=())}
+    >>> standing([*said, decide("a", "tag", value="dark", **by)])  # a tag hides no verdict
+    {'a': Standing(last='accept', actions=('accept', 'tag'), tags=('dark',))}
     >>> standing([*said, decide("a", "tag", value=TAKEN_BACK, supersedes=said[1].decision_id, **by)])
     {'a': Standing(last='reject', actions=('reject',), tags=())}
     """
@@ -48,7 +50,7 @@ def standing(decisions: Sequence[Decision]) -> dict[str, Standing]:
         said.append(decision)
     return {
         item: Standing(
-            said[-1].action,
+            next((d.action for d in reversed(said) if d.action in ("accept", "reject")), said[-1].action),
             tuple(sorted({d.action for d in said})),
             tuple(dict.fromkeys(str(d.value) for d in said if d.action == "tag")),
         )

@@ -66,6 +66,8 @@ def check_out(out: Path, roots: list[Path]) -> None:
 def not_of_export(folder: Path) -> list[str]:
     """Names in a folder that `export` did not put there, and which replacing it would take away."""
     there = sorted(p.name for p in folder.iterdir())
+    if not (folder / MARKER).is_file():
+        return there
     try:
         with open(folder / MARKER, "rb") as file:
             value = json.loads(file.read(_MARKER_BYTES))

@@ -144,6 +144,37 @@ def test_the_box_form_is_about_the_frame_that_is_shown(deciding: Served, open_pa
     assert value == pytest.approx([boxes[20][0] + 2, *boxes[20][1:]], abs=0.06)
 
 
+def test_a_range_is_marked_before_the_decision(deciding: Served, open_page: Callable[..., Any]) -> None:
+    page = open_page(link(deciding, CLIP, 4))
+    at_frame(page, 4)
+    page.keyboard.press("[")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    at_frame(page, 7)
+    page.keyboard.press("]")
+    page.locator(".toast", has_text="ends at frame 7").wait_for()
+    page.keyboard.press("x")
+    why(page, "smeared")
+    page.keyboard.press("x")
+    why(page, "all of it")  # a range is of one decision
+    assert [(made["first_frame"], made["last_frame"]) for made in said(deciding, 2)] == [(4, 7), (None, None)]
+
+
+def test_a_tag_hides_no_verdict(deciding: Served, open_page: Callable[..., Any]) -> None:
+    page = open_page(link(deciding, CLIP))
+    at_frame(page, 0)
+    page.keyboard.press("x")
+    why(page, "smeared")
+    page.keyboard.press("t")
+    page.get_by_role("combobox", name="Tag").fill("dark")
+    why(page, "as well")
+    said(deciding, 2)
+    page.locator(".lines li", has_text="as well").wait_for()
+    assert page.locator(".act.reject").get_attribute("aria-pressed") == "true"
+    page.reload()
+    page.locator(".tile[data-index='0'] .badge.reject").wait_for()
+
+
 def test_comparing_ends_the_correction_of_a_box(deciding: Served, open_page: Callable[..., Any]) -> None:
     page = open_page(link(deciding, CLIP))
     at_frame(page, 0)
@@ -245,6 +276,21 @@ def test_two_reviewers_at_once(releases: Any, view: Callable[..., Served], open_
     page.keyboard.press("a")
     why(page, "again")
     assert said(served, 3)[2]["who"] == "Ana"
+
+
+def test_an_item_shows_what_others_decided_since_it_was_seen(deciding: Served, open_page: Callable[..., Any]) -> None:
+    page = open_page(link(deciding, CLIP))
+    at_frame(page, 0)
+    page.get_by_role("button", name="Item after").click()
+    page.wait_for_function("(id) => document.querySelector('#item-title').textContent !== id", arg=CLIP)
+    other = open_page(link(deciding, CLIP))
+    at_frame(other, 0)
+    other.keyboard.press("x")
+    why(other, "says another window")
+    assert page.locator(".tile[data-index='0'] .badge").count() == 0
+    page.get_by_role("button", name="Item before").click()
+    page.locator(".lines li", has_text="says another window").wait_for()
+    page.locator(".tile[data-index='0'] .badge.reject").wait_for()
 
 
 def test_decisions_of_the_command_line_show(releases: Any, deciding: Served, open_page: Callable[..., Any]) -> None:

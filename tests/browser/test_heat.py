@@ -181,6 +181,15 @@ def test_playing_temperatures_shows_the_frames_that_have_them(player, served):
     assert all(places == [n, n] for n, places in player.evaluate("shown"))
 
 
+def test_gray_in_place_of_temperatures_is_as_stored(player, served):
+    opened(player, served)
+    player.evaluate("player.seek(1)")
+    gray = pixels(player)
+    tone(player, input="heat", agc="manual", low=20, high=36)
+    assert "no temperatures" in player.locator(".player-message").inner_text()
+    assert (pixels(player) == gray).all()
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"no zlib", heat_bytes(np.zeros((3, 3), np.uint16)), heat_bytes(np.zeros((2000, 2000), np.uint16))]
 )
@@ -190,8 +199,9 @@ def test_damaged_temperatures_are_told_and_gray_stays(player, served, body):
     tone(player, input="heat", agc="linear")
     assert player.evaluate("document.querySelector('canvas.frame').dataset.input") == "gray"
     assert player.locator(".player-message").inner_text()
+    told = player.evaluate("warm.length")
     player.mouse.move(*place(player, 80, 80))
-    player.wait_for_timeout(100)
+    player.wait_for_function("(told) => warm.length > told", arg=told)
     assert player.evaluate("warm.at(-1)") is None
 
 

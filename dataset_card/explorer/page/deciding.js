@@ -37,10 +37,10 @@ export function askName() {
   });
 }
 
-/** What a decision says in a few words: "face box of frame 12". */
+/** What a decision says in a few words: "glasses: none", "face box: 10, 12, 40, 50 · frames 3–9". */
 export function told(decision) {
   const { action, column, value, first_frame: first, last_frame: last } = decision;
-  const what = action === "relabel" ? `${words(column)}: ${Array.isArray(value) ? value.flat(2).slice(0, 4).join(", ") : value === null ? "none" : words(value)}`
+  const what = action === "relabel" ? `${column === "bbox" ? "face box" : words(column)}: ${Array.isArray(value) ? value.flat(2).slice(0, 4).join(", ") : value === null ? "none" : words(value)}`
     : action === "tag" ? value : "";
   const where = first === null || first === undefined ? "" : first === last ? `frame ${first}` : `frames ${first}–${last}`;
   return [what, where].filter(Boolean).join(" · ");
@@ -58,8 +58,9 @@ export async function decide({ about, source }, body) {
   try {
     const { decision } = await source.decide({ ...body, who });
     const kept = memory.get("reasons", {});
-    const list = [body.why, ...(kept[body.action] ?? []).filter((one) => one !== body.why)];
-    if (!body.supersedes) memory.set("reasons", { ...kept, [body.action]: list.slice(0, 6) });
+    const kind = body.column === "bbox" ? "box" : body.action;
+    const list = [body.why, ...(kept[kind] ?? []).filter((one) => one !== body.why)];
+    if (!body.supersedes) memory.set("reasons", { ...kept, [kind]: list.slice(0, 6) });
     const done = body.supersedes ? "Taken back" : DONE[body.action];
     toast(`${done}: ${[decision.item_id, told(decision)].filter(Boolean).join(" · ")}. Saved in ${about.decisions_path ?? "the decision table"}.`);
     return decision;
@@ -90,8 +91,9 @@ export function spelled(decision, all) {
   return ["take back", before ? [before.action, told(before)].filter(Boolean).join(" · ") : decision.supersedes];
 }
 
-/** What is decided of an item as its tile shows it: the last word that stands. */
+/** What is decided of an item as its tile shows it: the last verdict that stands, else the last word. */
 export function standing(decisions) {
   const left = decisions.filter((one) => stands(one, decisions) && one.of !== "another version");
-  return { decision: left.at(-1)?.action ?? null, tags: left.filter(({ action }) => action === "tag").map(({ value }) => value) };
+  const verdict = left.findLast(({ action }) => action === "accept" || action === "reject");
+  return { decision: (verdict ?? left.at(-1))?.action ?? null, tags: left.filter(({ action }) => action === "tag").map(({ value }) => value) };
 }

@@ -39,6 +39,7 @@ export function createDecisionBar(context) {
   let kind = null;
   let parts = {};
   let opener = null;
+  let marks = {}; // frames given before a form was opened
 
   function paintWho() {
     const name = record ? reviewer(context.about()) : null;
@@ -51,19 +52,20 @@ export function createDecisionBar(context) {
   function frameFields(whole) {
     if (record.num_frames < 2) return null;
     const last = record.num_frames - 1;
-    const entry = (name) => h("input", { type: "number", min: 0, max: last, step: 1, value: context.frame(),
+    const given = Object.keys(marks).length > 0;
+    const entry = (name, value = context.frame()) => h("input", { type: "number", min: 0, max: last, step: 1, value,
       required: true, "aria-label": name, class: "frame-number", on: { input: () => {
         parts.frames.given = true;
       } } });
-    const [first, second] = [entry("First frame"), entry("Last frame")];
+    const [first, second] = [entry("First frame", marks.first), entry("Last frame", marks.second)];
     const choice = select([["whole", `all ${counted(record.num_frames, "frame")}`], ["these", "frames"]],
-      { value: whole ? "whole" : "these", on: () => paint() });
+      { value: whole && !given ? "whole" : "these", on: () => paint() });
     const pair = h("span", { class: "pair" }, first, "to", second);
     const paint = () => {
       pair.hidden = choice.value === "whole";
     };
     paint();
-    parts.frames = { choice, first, second, paint, given: false };
+    parts.frames = { choice, first, second, paint, given };
     return h("div", { class: "field frames-field" },
       h("label", { for: (choice.id = "decide-frames"), text: "About" }), h("div", { class: "pair" }, choice, pair));
   }
@@ -77,7 +79,7 @@ export function createDecisionBar(context) {
     opener = document.activeElement;
     kind = name;
     parts = {};
-    const listed = memory.get("reasons", {})[name === "box" ? "relabel" : name] ?? [];
+    const listed = memory.get("reasons", {})[name] ?? [];
     const reason = name === "undo" ? FIRST_REASONS.undo : listed[0] ?? FIRST_REASONS[name];
     parts.why = h("input", { type: "text", required: true, maxlength: 2000, value: reason,
       placeholder: "in a few words", list: "reasons" });
@@ -190,7 +192,10 @@ export function createDecisionBar(context) {
       ...memory.get("tags", []).filter((one) => one !== body.value)].slice(0, 20));
     const onward = advance.checked && (body.action === "accept" || body.action === "reject");
     const here = () => record?.side === about.side && record.key === about.key; // and not another item meanwhile
-    if (here()) close();
+    if (here()) {
+      marks = {};
+      close();
+    }
     const decisions = await context.changed(about.side, about.key);
     if (decisions) context.decided(about.side, about.key, standing(decisions));
     paintWho();
@@ -213,7 +218,10 @@ export function createDecisionBar(context) {
     list,
     /** Another item, or the same after a decision. */
     open(now) {
-      if (record && (record.key !== now.key || record.side !== now.side)) close(false);
+      if (record && (record.key !== now.key || record.side !== now.side)) {
+        marks = {};
+        close(false);
+      }
       record = now;
       paintWho();
       const all = record.decisions ?? [];
@@ -246,13 +254,18 @@ export function createDecisionBar(context) {
       fillBox(record.frames?.bbox?.[frame]);
       aboutFrame(frame);
     },
-    /** "from" or "to": the frame shown begins or ends what the form is about. */
+    /** "from" or "to": the frame shown begins or ends what the form is about, or, where none is open, the next one. */
     bound(which) {
+      const end = which === "from" ? "first" : "second";
+      if (!kind && record.num_frames > 1) {
+        marks[end] = context.frame();
+        context.toast(`The next decision ${end === "first" ? "begins" : "ends"} at frame ${marks[end]}.`);
+      }
       if (!parts.frames || !kind) return;
       parts.frames.choice.value = "these";
       parts.frames.paint();
       parts.frames.given = true;
-      parts.frames[which === "from" ? "first" : "second"].value = context.frame();
+      parts.frames[end].value = context.frame();
     },
     save,
     get kind() {

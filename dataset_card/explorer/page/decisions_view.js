@@ -33,8 +33,8 @@ export async function show(host, { about, source, state, decided }) {
     return h("tr", { class: holds ? "" : takesBack(decision) ? "soft" : "withdrawn",
       data: { decision: decision.decision_id } },
       h("td", { class: "when", text: decision.when.slice(0, 19).replace("T", " ") }), h("td", { text: decision.who }),
-      h("td", {}, h("b", { class: { accept: "good", reject: "bad" }[act] ?? "", text: act })), h("td", {}, item),
-        h("td", { text: what }), h("td", { text: decision.why }),
+      h("td", {}, h("b", { class: { accept: "good", reject: "bad" }[act] ?? "", text: act })), h("td", { class: "wordy" }, item),
+        h("td", { class: "wordy", text: what }), h("td", { class: "wordy", text: decision.why }),
       h("td", {}, decision.of === "another version" ? `v${decision.version}` : "",
         here && holds && !fixed ? button("Take back",
         { icon: "back", class: "plain", on: () => takeBack(decision) }) : null));

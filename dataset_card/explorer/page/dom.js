@@ -6,7 +6,6 @@ const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   accept: "M5 13l4 4L19 7",
   back: "M9 7L4 12l5 5M4 12h10a5 5 0 0 1 5 5v1",
-  bolt: "M12 4v9M12 17.5v.5",
   box: "M5 9V5h4M15 5h4v4M19 15v4h-4M9 19H5v-4",
   chevron: "M9 6l6 6-6 6",
   clip: "M4 6h16v12H4zM10.5 9.5v5l4-2.5z",

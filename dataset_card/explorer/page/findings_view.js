@@ -34,12 +34,12 @@ export async function show(host, { source, state }) {
     h("td", { text: from }), h("td", { class: "number", "data-label": "Items" }, count(items), meter(items / most)),
       h("td", { class: "number", "data-label": "Frames", text: count(frames) }), h("td", { text: message ?? "" })));
   fill(host, h("div", { class: "head" }, h("h2", { text: "Findings" }),
-    h("span", { class: "soft", text: "Choose a kind to see its items." })),
+    kinds.length ? h("span", { class: "soft", text: "Choose a kind to see its items." }) : null),
     kinds.length ? h("div", { class: "wide-table" },
       h("table", {}, h("thead", {}, h("tr", {}, h("th", { text: "Kind" }), h("th", { text: "From" }),
       h("th", { class: "number", text: "Items" }), h("th", { class: "number", text: "Frames" }),
         h("th", { text: "What was seen" }))), h("tbody", {}, ...rows)))
-      : h("p", { text: sources.some(({ problem }) => problem) ? "No findings are shown; why, is below." : "Nothing was found." }),
+      : h("p", { text: sources.some(({ problem }) => problem) ? "No findings are shown: see below why." : "Nothing was found." }),
     audits(audit),
     sources.length ? h("section", {}, h("h2", { text: "Read from" }),
       h("ul", {}, ...sources.map(({ name, path, problem }) => h("li", {},

@@ -47,7 +47,9 @@ export function createFrameCanvas(palettes) {
         bar.show(table, tuned.low, tuned.high);
         limits = { low: toCelsius(tuned.low), high: toCelsius(tuned.high) };
       } else {
-        const tuned = gain(tone.agc === "stored" ? new Uint32Array(256) : histogram(gray, 256), tone);
+        // limits in degrees mean nothing for the gray that stands in for temperatures
+        const agc = tone.input === "heat" ? "stored" : tone.agc;
+        const tuned = gain(agc === "stored" ? new Uint32Array(256) : histogram(gray, 256), { ...tone, agc });
         paint(gray, colourTable(tuned.gray, palette), out);
         bar.hide();
       }

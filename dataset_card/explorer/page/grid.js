@@ -284,8 +284,5 @@ export function createGrid(host, { results, source, state, open }) {
       roving();
     },
     mark: roving,
-    get columns() {
-      return columns;
-    },
   };
 }

@@ -1,6 +1,6 @@
 /** What is known of an item: labels of the frame shown, attributes, findings, decisions, and how it was made. */
 
-import { button, count, counted, fill, h, visible, words } from "./dom.js";
+import { button, counted, fill, h, visible, words } from "./dom.js";
 import { STATES } from "./overlay.js";
 
 const round = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
@@ -27,7 +27,6 @@ export function labelsOf(record, frame) {
   } else if (at("landmarks")) rows.push(["landmarks", "68"]);
   if (at("eye_openness") !== null) rows.push(["eyes open", round(at("eye_openness"), 2)]);
   if (at("mouth_openness") !== null) rows.push(["mouth open", round(at("mouth_openness"), 2)]);
-  if (record.faces) rows.push(["faces in the scene", count(record.faces.length)]);
   return rows;
 }
 

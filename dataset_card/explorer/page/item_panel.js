@@ -3,6 +3,7 @@
 import { button, fill, h, visible, words } from "./dom.js";
 import { createDecisionBar } from "./decision_bar.js";
 import { decidedBoxes } from "./decided_boxes.js";
+import { standing } from "./deciding.js";
 import { createFacts } from "./item_facts.js";
 import { createPlayer } from "./player.js";
 import { createToneBar } from "./tone_bar.js";
@@ -61,6 +62,7 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
       } }),
       button("Close", { icon: "close", quiet: true, key: "Esc", class: "plain", on: close })),
     body, bar.element);
+  document.addEventListener("visibilitychange", () => !document.hidden && record && source.live && seeOthers());
   host.setAttribute("aria-labelledby", "item-title");
   host.removeAttribute("aria-label");
   facts.decisions.append(h("section", { class: "fact", hidden: true }, h("h3", { text: "Decisions" }), bar.list));
@@ -144,6 +146,13 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     }
   }
 
+  /** What other people, and other windows, decided since this item was fetched. */
+  async function seeOthers() {
+    const { side, key, decisions = [] } = record;
+    const news = await refresh(side, key);
+    if (news && news.length !== decisions.length) decided(side, key, standing(news));
+  }
+
   function showDecisions() {
     const readOnly = about().mode === "static" || about().read_only;
     bar.element.hidden = readOnly || about().state === "building";
@@ -186,6 +195,7 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     const slow = setTimeout(() => {
       skeleton.hidden = false;
     }, 150);
+    const kept = source.live && source.kept(place.side, place.key);
     try {
       const [now, beside] = await Promise.all([source.item(place.side, place.key),
         pinned ? source.item(pinned.side, pinned.key) : null]);
@@ -207,6 +217,7 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
       await (beside ? openBoth(beside) : openOne());
       if (mine !== turn) return;
       say(`${record.id}, ${subtitle.textContent}`);
+      if (kept) seeOthers();
       tone.open(record);
       decidedBoxes(playerHost, record);
     } catch (error) {

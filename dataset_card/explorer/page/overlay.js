@@ -17,7 +17,10 @@ const NOSE_TIP = 30;
 const AXIS_LENGTH = 0.32; // of the box's longer side, as annotations/draw.py has it
 const POINTS = 68;
 const MAX_FACES = 64;
-const RADIUS = 2.6; // px of the screen
+const RADIUS = 2.6; // px of the screen, of a face that is
+const FACE = 120; // px wide or more there; the dots of a smaller one are smaller, or they would hide it
+const LEAST = 0.35; // of the radius
+const HALO = 8; // px of the screen
 
 /** Names of `landmark_state`, by value. */
 export const STATES = ["outside", "self-occluded", "occluded by an object", "visible"];
@@ -82,8 +85,9 @@ function createFace(index) {
   const arms = Object.fromEntries(["x", "y", "z"].map((axis) => [axis, s("line", { data: { axis, face: index } })]));
   const points = s("g", { class: "points" }, shade, ...lines, halo, ...dots, crosses);
   const element = s("g", { class: "face" }, s("g", { class: "boxes" }, edge, box), points, axes);
-  let radius = 1;
+  let radius = 0;
   let marked = [];
+  let [unit, width] = [1, Infinity];
 
   function drawCrosses() {
     const r = radius * 0.75;
@@ -134,19 +138,30 @@ function createFace(index) {
     });
   }
 
+  /** Dots of a size on the screen. */
+  function resize() {
+    const part = Math.min(1, Math.max(LEAST, Math.round((10 * width) / unit / FACE) / 10)); // in steps: no flicker
+    if (radius === RADIUS * unit * part) return;
+    radius = RADIUS * unit * part;
+    dots.forEach((dot) => dot.setAttribute("r", radius));
+    halo.style.setProperty("stroke-width", HALO * part);
+    drawCrosses();
+  }
+
   return {
     element,
     show(face) {
+      width = known(face.bbox, 4) ? face.bbox[2] : Infinity;
+      resize();
       place(edge, face.bbox);
       place(box, face.bbox);
       drawPoints(face.landmarks, face.states);
       drawAxes(face);
     },
     /** @param {number} unit px of the frame that are one px of the screen */
-    scale(unit) {
-      radius = RADIUS * unit;
-      dots.forEach((dot) => dot.setAttribute("r", radius));
-      drawCrosses();
+    scale(value) {
+      unit = value;
+      resize();
     },
   };
 }

@@ -85,6 +85,8 @@ export function createSource() {
       }
       return items.get(path);
     },
+    /** Whether `item` answers with what was fetched before. */
+    kept: (side, key) => items.has(`data/${side}/item/${key}.json`),
     map: (side) => ask(`data/${side}/map.json`),
     findings: () => ask("data/findings.json"),
     decisions: () => ask("data/decisions.json"),

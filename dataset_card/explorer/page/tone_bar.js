@@ -57,8 +57,7 @@ export function createToneBar({ palettes, layers, tone }) {
   function paint() {
     inputField.hidden = !heat;
     input.value = state.input;
-    for (const option of agc.options) option.hidden = option.disabled = (option.value === "stored") === (state.input === "heat");
-    if (state.input === "gray") agc.querySelector("[value=stored]").disabled = agc.querySelector("[value=stored]").hidden = false;
+    for (const option of agc.options) option.hidden = option.disabled = option.value === "stored" && state.input === "heat";
     agc.value = state.agc;
     window_.hidden = state.agc !== "manual";
     fill(window_.querySelector(".unit"), state.input === "heat" ? "°C" : "of 255");
@@ -92,9 +91,6 @@ export function createToneBar({ palettes, layers, tone }) {
       paint();
       layers({ ...chosen });
       send();
-    },
-    get tone() {
-      return { ...state };
     },
   };
 }

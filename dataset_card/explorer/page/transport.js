@@ -93,6 +93,7 @@ export function createTransport({ seek, step, toggle, speed }) {
       s("rect", { width: 8, height: 8, rx: 2, ...colour })), name);
     fill(legend, ...[...seen].map((name) => sign(words(name), { fill: COLOURS[name] })),
       turned ? sign(`yaw, ±${Math.round(most)}°`, { class: "yaw-sign" }) : null,
+      parts.some((part) => part.classList.contains("rejected")) ? sign("rejected", { class: "rejected" }) : null,
       record.findings?.length ? sign("finding", { class: "finding" }) : null,
       heat.length && heat.length < count ? sign(`temperatures, ${counted(heat.length, "frame")}`,
         { class: "heat" }) : null);
