@@ -14,29 +14,51 @@ export function createAngleFilter(name, bounds, changed) {
     const [low, high] = [number(texts[0], least), number(texts[1], most)];
     changed(low, high);
   }, 180);
-  const texts = ["least", "greatest"].map((end, at) => h("input", {
-    type: "number", step: "any", min: -180, max: 180, placeholder: at ? most : least,
+  const texts = ["least", "greatest"].map((end, at) =>
+    h("input", {
+      type: "number",
+      step: "any",
+      min: -180,
+      max: 180,
+      placeholder: at ? most : least,
       "aria-label": `${end} ${name} in degrees`,
-    "data-angle": `${name}_${at ? "max" : "min"}`,
-    on: { input: () => {
-      paint();
-      send();
-    } },
-  }));
-  const sliders = ["least", "greatest"].map((end, at) => h("input", {
-    type: "range", min: least, max: most, step: 1, value: at ? most : least, "aria-label": `${end} ${name}`,
-    on: { input: () => {
-      const [low, high] = sliders.map((slider) => Number(slider.value));
-      if (low > high) sliders[at].value = at ? low : high;
-      const value = Number(sliders[at].value);
-      texts[at].value = value === (at ? most : least) ? "" : value;
-      paint();
-      send();
-    } },
-  }));
+      "data-angle": `${name}_${at ? "max" : "min"}`,
+      on: {
+        input: () => {
+          paint();
+          send();
+        },
+      },
+    }),
+  );
+  const sliders = ["least", "greatest"].map((end, at) =>
+    h("input", {
+      type: "range",
+      min: least,
+      max: most,
+      step: 1,
+      value: at ? most : least,
+      "aria-label": `${end} ${name}`,
+      on: {
+        input: () => {
+          const [low, high] = sliders.map((slider) => Number(slider.value));
+          if (low > high) sliders[at].value = at ? low : high;
+          const value = Number(sliders[at].value);
+          texts[at].value = value === (at ? most : least) ? "" : value;
+          paint();
+          send();
+        },
+      },
+    }),
+  );
   const track = h("div", { class: "two" }, ...sliders);
-  const element = h("div", { class: "angle", role: "group", "aria-label": `${name} in degrees` },
-    h("span", { class: "name", text: name }), ...texts, track);
+  const element = h(
+    "div",
+    { class: "angle", role: "group", "aria-label": `${name} in degrees` },
+    h("span", { class: "name", text: name }),
+    ...texts,
+    track,
+  );
 
   function number(input, otherwise) {
     const value = input.value.trim() === "" ? NaN : Number(input.value);

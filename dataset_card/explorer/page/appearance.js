@@ -16,11 +16,14 @@ export function createTheme() {
     else document.documentElement.dataset.theme = name;
     document.dispatchEvent(new CustomEvent("theme"));
   };
-  const control = button("Theme", { quiet: true, on: () => {
-    memory.set("theme", choices[(choices.indexOf(now()) + 1) % choices.length]);
-    show(control);
-    say(`Theme: ${now()}`);
-  } });
+  const control = button("Theme", {
+    quiet: true,
+    on: () => {
+      memory.set("theme", choices[(choices.indexOf(now()) + 1) % choices.length]);
+      show(control);
+      say(`Theme: ${now()}`);
+    },
+  });
   control.id = "theme";
   show(control);
   return control;
@@ -28,10 +31,21 @@ export function createTheme() {
 
 /** The buttons for the size of pictures, remembered. @param {(size: string) => void} resize */
 export function createSizes(resize) {
-  const buttons = [["small", "S"], ["medium", "M"], ["large", "L"]].map(([name, letter]) => h("button", {
-    type: "button", class: "button", text: letter, "aria-label": `${name} pictures`, title: `${name} pictures`,
+  const buttons = [
+    ["small", "S"],
+    ["medium", "M"],
+    ["large", "L"],
+  ].map(([name, letter]) =>
+    h("button", {
+      type: "button",
+      class: "button",
+      text: letter,
+      "aria-label": `${name} pictures`,
+      title: `${name} pictures`,
       "data-size": name,
-    on: { click: () => set(name) } }));
+      on: { click: () => set(name) },
+    }),
+  );
   const set = (name) => {
     memory.set("size", name);
     buttons.forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.size === name)));

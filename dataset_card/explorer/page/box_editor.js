@@ -67,11 +67,24 @@ export function createBoxEditor(svg, { toFrame, size, fingers, original, onBox }
     const knob = s("rect", { class: "edit-knob" });
     return { name, sides, grasp, knob };
   });
-  const group = s("g", { class: "edit", hidden: true }, shade, edge, rect, ...handles.map((k) => k.knob), ...handles.map((k) => k.grasp));
+  const group = s(
+    "g",
+    { class: "edit", hidden: true },
+    shade,
+    edge,
+    rect,
+    ...handles.map((k) => k.knob),
+    ...handles.map((k) => k.grasp),
+  );
   svg.append(group);
 
   function lay(element, [x, y, w, h]) {
-    [["x", x], ["y", y], ["width", w], ["height", h]].forEach(([name, value]) => element.setAttribute(name, value));
+    [
+      ["x", x],
+      ["y", y],
+      ["width", w],
+      ["height", h],
+    ].forEach(([name, value]) => element.setAttribute(name, value));
   }
 
   function draw() {
@@ -80,15 +93,25 @@ export function createBoxEditor(svg, { toFrame, size, fingers, original, onBox }
     const [width, height] = size();
     const hole = box ? `M${box[0]} ${box[1]}v${box[3]}h${box[2]}v${-box[3]}z` : "";
     shade.setAttribute("d", `M0 0H${width}V${height}H0z${hole}`);
-    [edge, rect, ...handles.flatMap((k) => [k.grasp, k.knob])].forEach((element) => element.toggleAttribute("hidden", !box));
+    [edge, rect, ...handles.flatMap((k) => [k.grasp, k.knob])].forEach((element) =>
+      element.toggleAttribute("hidden", !box),
+    );
     if (!box) return;
     lay(edge, box);
     lay(rect, box);
-    for (const { sides: [sx, sy], grasp, knob } of handles) {
+    for (const {
+      sides: [sx, sy],
+      grasp,
+      knob,
+    } of handles) {
       const [x, y] = [box[0] + (box[2] * (sx + 1)) / 2, box[1] + (box[3] * (sy + 1)) / 2];
       // on a small box large grasps would leave nothing to move it by
       const reach = Math.min(GRASP * unit, Math.max(HANDLE * unit, Math.min(box[2], box[3]) / 3));
-      for (const [element, side] of [[grasp, reach], [knob, HANDLE * unit]]) lay(element, [x - side / 2, y - side / 2, side, side]);
+      for (const [element, side] of [
+        [grasp, reach],
+        [knob, HANDLE * unit],
+      ])
+        lay(element, [x - side / 2, y - side / 2, side, side]);
     }
   }
 
@@ -104,7 +127,15 @@ export function createBoxEditor(svg, { toFrame, size, fingers, original, onBox }
     const at = toFrame(event);
     const handle = handles.find((k) => k.grasp === event.target);
     const kind = handle ? "resize" : event.target === rect ? "move" : "draw";
-    drag = { id: event.pointerId, kind, sides: handle?.sides, from: at, box: box && [...box], touched, begun: kind !== "draw" };
+    drag = {
+      id: event.pointerId,
+      kind,
+      sides: handle?.sides,
+      from: at,
+      box: box && [...box],
+      touched,
+      begun: kind !== "draw",
+    };
     svg.setPointerCapture(event.pointerId);
   });
   svg.addEventListener("pointermove", (event) => {

@@ -40,8 +40,10 @@ export async function openSource(record, signal) {
       const clip = await openClip(record, signal);
       if (!media.frame_url) return clip;
       // a clip that is damaged somewhere may still have this frame
-      const alone = (n, error) => picture(media.frame_url.replace("{n}", n), n, signal).catch(() => Promise.reject(error));
-      const frame = (n) => clip.frame(n).catch((error) => (error.name === "AbortError" ? Promise.reject(error) : alone(n, error)));
+      const alone = (n, error) =>
+        picture(media.frame_url.replace("{n}", n), n, signal).catch(() => Promise.reject(error));
+      const frame = (n) =>
+        clip.frame(n).catch((error) => (error.name === "AbortError" ? Promise.reject(error) : alone(n, error)));
       return { ...clip, frame };
     } catch (error) {
       if (error.name === "AbortError") throw error;
@@ -90,7 +92,8 @@ async function picture(url, n, signal) {
   }
   try {
     const { width, height } = bitmap;
-    if (width * height > MAX_PIXELS) throw new MediaError(`The picture has ${width} x ${height} pixels; at most 64 million.`);
+    if (width * height > MAX_PIXELS)
+      throw new MediaError(`The picture has ${width} x ${height} pixels; at most 64 million.`);
     return { n, gray: grayOf(bitmap, width, height), width, height };
   } finally {
     bitmap.close();
@@ -120,7 +123,15 @@ async function openFrames(record, signal, reason) {
     last = n;
     return asked;
   };
-  return { kind: "frames", count, fps: record.fps || 25, frame, stream: null, close() {}, note: `${reason} Single frames are shown.` };
+  return {
+    kind: "frames",
+    count,
+    fps: record.fps || 25,
+    frame,
+    stream: null,
+    close() {},
+    note: `${reason} Single frames are shown.`,
+  };
 }
 
 /** Frames a second: what the record says, unless the file's length shows that it is the other of an NTSC pair. */
@@ -128,7 +139,9 @@ export function trueRate(fps, count, duration) {
   const measured = Number.isFinite(duration) && duration > 0 ? count / duration : 0;
   if (!fps || !(fps > 0)) return measured || 25;
   const off = (rate) => Math.abs(measured / rate - 1);
-  const near = NTSC.map((factor) => fps * factor).filter((rate) => off(rate) < 3e-4).sort((a, b) => off(a) - off(b));
+  const near = NTSC.map((factor) => fps * factor)
+    .filter((rate) => off(rate) < 3e-4)
+    .sort((a, b) => off(a) - off(b));
   return near[0] ?? fps;
 }
 
@@ -141,7 +154,10 @@ function happens(target, name, signal) {
       call(value);
     };
     const options = { signal: all.signal };
-    const timer = setTimeout(() => end(reject, new MediaError("The clip does not answer: it may be cut short.")), PATIENCE);
+    const timer = setTimeout(
+      () => end(reject, new MediaError("The clip does not answer: it may be cut short.")),
+      PATIENCE,
+    );
     target.addEventListener(name, () => end(resolve), options);
     target.addEventListener("error", () => end(reject, damaged(target)), options);
     signal.addEventListener("abort", () => end(reject, signal.reason), options);
@@ -169,7 +185,8 @@ async function openClip(record, signal) {
     video.src = address;
     await ready;
     if (!video.videoWidth) throw new MediaError("The clip has no picture, only sound or nothing.");
-    if (video.videoWidth * video.videoHeight > MAX_PIXELS) throw new MediaError("The clip's frames have more than 64 million pixels.");
+    if (video.videoWidth * video.videoHeight > MAX_PIXELS)
+      throw new MediaError("The clip's frames have more than 64 million pixels.");
   } catch (error) {
     close();
     throw error;
@@ -193,7 +210,11 @@ async function openClip(record, signal) {
   };
   let turn = Promise.resolve();
   // one seek at a time: "seeked" does not say which
-  const frame = (n) => (turn = turn.then(() => seek(n), () => seek(n)));
+  const frame = (n) =>
+    (turn = turn.then(
+      () => seek(n),
+      () => seek(n),
+    ));
 
   const stream = (speed, onPicture, onEnd) => {
     let stopped = false;
@@ -230,7 +251,11 @@ async function openClip(record, signal) {
     video.addEventListener("ended", () => failed(undefined), { signal: all.signal });
     video.addEventListener("error", () => failed(damaged(video)), { signal: all.signal });
     video.playbackRate = speed;
-    video.play().catch((error) => error.name !== "AbortError" && failed(new MediaError(`The clip does not play: ${error.message}`)));
+    video
+      .play()
+      .catch(
+        (error) => error.name !== "AbortError" && failed(new MediaError(`The clip does not play: ${error.message}`)),
+      );
     return stop;
   };
   return { kind: "clip", count, fps, frame, stream: "requestVideoFrameCallback" in video ? stream : null, close };
@@ -260,7 +285,8 @@ function grabber(video, fps, count, full) {
       if (!PLANAR.test(frame.format ?? "")) {
         // decoded where its planes cannot be read: drawn, and stretched by mistake if the browser misjudges the range
         const gray = grayOf(frame, width, height);
-        if (full && frame.colorSpace.fullRange === false) for (let i = 0; i < gray.length; i++) gray[i] = UNDONE[gray[i]];
+        if (full && frame.colorSpace.fullRange === false)
+          for (let i = 0; i < gray.length; i++) gray[i] = UNDONE[gray[i]];
         return { n, gray, width, height };
       }
       const size = frame.allocationSize();

@@ -37,18 +37,42 @@ export function difference(one, other) {
  *     onTemperature?: (at: object|null, side: "left"|"right") => void, names?: Object<string, string>}} options `names` of the
  *     sides a and b
  */
-export function createCompare(host, { palettes, names: versions = {}, onFrame = () => {}, onState = () => {}, onTemperature = () => {} }) {
+export function createCompare(
+  host,
+  { palettes, names: versions = {}, onFrame = () => {}, onState = () => {}, onTemperature = () => {} },
+) {
   const states = { left: {}, right: {} };
   const names = { left: h("p", { class: "compare-name" }), right: h("p", { class: "compare-name" }) };
-  const sides = Object.fromEntries(["left", "right"].map((side) => [side, h("div", { class: "compare-side", data: { side } }, names[side])]));
+  const sides = Object.fromEntries(
+    ["left", "right"].map((side) => [side, h("div", { class: "compare-side", data: { side } }, names[side])]),
+  );
   const canvas = h("canvas", { class: "difference", role: "img", "aria-label": "How much the two frames differ" });
   const context = canvas.getContext("2d");
   const caption = h("figcaption");
-  const swipe = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "Where left ends and right begins, per cent" });
-  const pair = h("div", { class: "compare-pair" }, sides.left, sides.right, h("figure", { class: "compare-difference" }, canvas, caption));
+  const swipe = h("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 50,
+    "aria-label": "Where left ends and right begins, per cent",
+  });
+  const pair = h(
+    "div",
+    { class: "compare-pair" },
+    sides.left,
+    sides.right,
+    h("figure", { class: "compare-difference" }, canvas, caption),
+  );
   const group = `compare-${++groups}`;
-  const choices = MODES.map((name) => h("input", { type: "radio", name: group, value: name, on: { change: () => setMode(name) } }));
-  const modes = h("fieldset", { class: "compare-modes" }, h("legend", { text: "Compare as" }), ...choices.map((input) => h("label", {}, input, WORDS[input.value])));
+  const choices = MODES.map((name) =>
+    h("input", { type: "radio", name: group, value: name, on: { change: () => setMode(name) } }),
+  );
+  const modes = h(
+    "fieldset",
+    { class: "compare-modes" },
+    h("legend", { text: "Compare as" }),
+    ...choices.map((input) => h("label", {}, input, WORDS[input.value])),
+  );
   const root = h("div", { class: "compare" }, modes, pair, h("div", { class: "compare-swipe" }, swipe), createLegend());
   host.append(root);
   swipe.addEventListener("input", () => root.style.setProperty("--swipe", `${swipe.value}%`));
@@ -62,20 +86,29 @@ export function createCompare(host, { palettes, names: versions = {}, onFrame = 
 
   const tell = () => {
     const [{ frames: a = 1 }, { frames: b = 1 }] = [states.left, states.right];
-    const errors = ["left", "right"].map((side) => states[side].error && `${side}: ${states[side].error}`).filter(Boolean);
+    const errors = ["left", "right"]
+      .map((side) => states[side].error && `${side}: ${states[side].error}`)
+      .filter(Boolean);
     onState({
-      playing: Boolean(running), frame, frames: Math.max(a, b), error: errors.join(" ") || null, mode,
-      loading: Boolean(states.left.loading || states.right.loading), left: states.left, right: states.right,
+      playing: Boolean(running),
+      frame,
+      frames: Math.max(a, b),
+      error: errors.join(" ") || null,
+      mode,
+      loading: Boolean(states.left.loading || states.right.loading),
+      left: states.left,
+      right: states.right,
     });
   };
-  const make = (side) => createPlayer(sides[side], {
-    palettes,
-    onState(state) {
-      states[side] = state;
-      tell();
-    },
-    onTemperature: (at) => onTemperature(at, side),
-  });
+  const make = (side) =>
+    createPlayer(sides[side], {
+      palettes,
+      onState(state) {
+        states[side] = state;
+        tell();
+      },
+      onTemperature: (at) => onTemperature(at, side),
+    });
   const left = make("left");
   const right = make("right");
   const both = [left, right];
@@ -143,7 +176,10 @@ export function createCompare(host, { palettes, names: versions = {}, onFrame = 
       pictures = null;
       frame = options.frame ?? 0;
       const versioned = one[0] !== other[0];
-      for (const [name, [side, record]] of [[names.left, one], [names.right, other]]) {
+      for (const [name, [side, record]] of [
+        [names.left, one],
+        [names.right, other],
+      ]) {
         name.textContent = versioned ? `${record.id} · ${versions[side] ?? side}` : record.id;
       }
       await Promise.all([left.open(...one, { frame }), right.open(...other, { frame })]);
@@ -158,7 +194,12 @@ export function createCompare(host, { palettes, names: versions = {}, onFrame = 
     },
     play() {
       if (running || count() < 2) return;
-      const run = pace({ from: frame >= count() - 1 ? 0 : frame, count: count(), fps: (left.fps || right.fps || 25) * speed, show });
+      const run = pace({
+        from: frame >= count() - 1 ? 0 : frame,
+        count: count(),
+        fps: (left.fps || right.fps || 25) * speed,
+        show,
+      });
       running = run;
       tell();
       run.done.then(() => running === run && pause());

@@ -12,7 +12,9 @@ const watched = new WeakMap();
  */
 export function decidedBoxes(host, record) {
   watched.get(host)?.disconnect();
-  const boxes = (record.decisions ?? []).filter((one) => one.action === "relabel" && one.column === "bbox" && stands(one, record.decisions));
+  const boxes = (record.decisions ?? []).filter(
+    (one) => one.action === "relabel" && one.column === "bbox" && stands(one, record.decisions),
+  );
   const overlay = host.querySelector("svg[data-frame]") ?? host.querySelector("svg");
   if (!overlay) return;
   overlay.querySelectorAll("[data-layer='decided']").forEach((one) => one.remove());
@@ -20,7 +22,12 @@ export function decidedBoxes(host, record) {
   const mark = s("rect", { class: "decided", "vector-effect": "non-scaling-stroke", data: { layer: "decided" } });
   const draw = () => {
     const frame = Number(overlay.dataset.frame ?? 0);
-    const held = boxes.findLast((one) => one.first_frame === null || one.first_frame === undefined || (one.first_frame <= frame && frame <= one.last_frame));
+    const held = boxes.findLast(
+      (one) =>
+        one.first_frame === null ||
+        one.first_frame === undefined ||
+        (one.first_frame <= frame && frame <= one.last_frame),
+    );
     const value = held?.value;
     const box = Array.isArray(value?.[0]) ? value[frame - (held.first_frame ?? 0)] : value;
     if (Array.isArray(box)) set(mark, { x: box[0], y: box[1], width: box[2], height: box[3], visibility: null });

@@ -59,8 +59,11 @@ export function s(tag, properties = {}, ...children) {
 }
 
 /** Text whose controls that turn the order of letters round are seen rather than obeyed: no "exe.png" that is no picture. */
-export const visible = (text) => String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g,
-  (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase()}⟩`);
+export const visible = (text) =>
+  String(text).replace(
+    /[\u202a-\u202e\u2066-\u2069]/g,
+    (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase()}⟩`,
+  );
 
 /** Properties of `h` onto an element that is there. */
 export function set(element, properties) {
@@ -83,8 +86,11 @@ export function fill(element, ...children) {
 
 /** A drawn sign; decoration, so its button needs a label. */
 export function icon(name) {
-  return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", data: { icon: name } },
-    s("path", { d: ICONS[name] ?? "" }));
+  return s(
+    "svg",
+    { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", data: { icon: name } },
+    s("path", { d: ICONS[name] ?? "" }),
+  );
 }
 
 /**
@@ -93,12 +99,21 @@ export function icon(name) {
  * @param {{icon?: string, quiet?: boolean, key?: string, class?: string, title?: string, on: () => void}} options
  */
 export function button(label, { icon: sign, quiet = false, key, class: classes = "", title, on, ...more }) {
-  return h("button", {
-    type: "button", class: `button ${classes}`.trim(), "aria-label": quiet ? label : null,
-    title: title ?? (key ? `${label} (${key})` : quiet ? label : null), "aria-keyshortcuts": key ?? null,
-      on: { click: on }, ...more,
-  }, sign ? icon(sign) : null, quiet ? null : h("span", { text: label }),
-    key && !quiet ? h("kbd", { "aria-hidden": "true", text: key }) : null);
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `button ${classes}`.trim(),
+      "aria-label": quiet ? label : null,
+      title: title ?? (key ? `${label} (${key})` : quiet ? label : null),
+      "aria-keyshortcuts": key ?? null,
+      on: { click: on },
+      ...more,
+    },
+    sign ? icon(sign) : null,
+    quiet ? null : h("span", { text: label }),
+    key && !quiet ? h("kbd", { "aria-hidden": "true", text: key }) : null,
+  );
 }
 
 let labels = 0;
@@ -111,11 +126,14 @@ export function field(label, input, classes = "") {
 
 /** A choice; options are values, or pairs of value and words. */
 export function select(options, { value, on, ...more } = {}) {
-  const element = h("select", { ...more, on: { change: () => on?.(element.value) } },
+  const element = h(
+    "select",
+    { ...more, on: { change: () => on?.(element.value) } },
     ...options.map((option) => {
       const [name, words] = Array.isArray(option) ? option : [option, option];
       return h("option", { value: name, text: words });
-    }));
+    }),
+  );
   if (value !== undefined && value !== null) element.value = value;
   return element;
 }

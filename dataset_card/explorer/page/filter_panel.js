@@ -6,11 +6,23 @@ import { ANGLES } from "./state.js";
 
 /** Filters in the order shown: name in queries, heading, name in `facets` where that is another. */
 const SECTIONS = [
-  ["config", "kind"], ["category", "category"], ["sequence", "sequence"], ["gender", "gender"], ["split", "split"],
-  ["expression", "expression"], ["pose", "head pose"], ["glasses", "glasses"], ["mask", "mask"],
-    ["headwear", "headwear"],
-  ["beard", "beard"], ["hairstyle", "hairstyle"], ["jewellery", "jewellery"], ["finding", "findings", "findings"],
-  ["decision", "decision"], ["change", "change"], ["source", "labels from", "annotation_source"],
+  ["config", "kind"],
+  ["category", "category"],
+  ["sequence", "sequence"],
+  ["gender", "gender"],
+  ["split", "split"],
+  ["expression", "expression"],
+  ["pose", "head pose"],
+  ["glasses", "glasses"],
+  ["mask", "mask"],
+  ["headwear", "headwear"],
+  ["beard", "beard"],
+  ["hairstyle", "hairstyle"],
+  ["jewellery", "jewellery"],
+  ["finding", "findings", "findings"],
+  ["decision", "decision"],
+  ["change", "change"],
+  ["source", "labels from", "annotation_source"],
 ];
 const OPEN = new Set(["config", "category", "gender", "expression", "pose"]);
 const DECISIONS = ["accept", "reject", "tag", "relabel", "none"];
@@ -38,41 +50,67 @@ export function createFilterPanel(host, { state, close }) {
     const chosen = h("span", { class: "chosen", hidden: true });
     const list = h("ul", { class: "values" });
     const lines = listed.map((value) => {
-      const box = h("input", { type: "checkbox", data: { filter: name, value },
-        on: { change: () => state.toggle(name, value, box.checked) } });
+      const box = h("input", {
+        type: "checkbox",
+        data: { filter: name, value },
+        on: { change: () => state.toggle(name, value, box.checked) },
+      });
       const number = h("span", { class: "number" });
       const bar = h("span", { class: "bar-of" });
-      const label = h("label", { class: "value", title: value }, box,
-        h("span", { class: "name", text: words(NAMES[value] ?? value) }), number, bar);
+      const label = h(
+        "label",
+        { class: "value", title: value },
+        box,
+        h("span", { class: "name", text: words(NAMES[value] ?? value) }),
+        number,
+        bar,
+      );
       return { value, box, number, bar, label, item: h("li", {}, label) };
     });
     list.append(...lines.slice(0, LONG).map(({ item }) => item));
     if (lines.length > LONG) {
-      const more = h("li", {}, button(`${lines.length - LONG} more`, { class: "plain", on: () => {
-        more.remove();
-        list.append(...lines.slice(LONG).map(({ item }) => item));
-        lines[LONG].box.focus();
-      } }));
+      const more = h(
+        "li",
+        {},
+        button(`${lines.length - LONG} more`, {
+          class: "plain",
+          on: () => {
+            more.remove();
+            list.append(...lines.slice(LONG).map(({ item }) => item));
+            lines[LONG].box.focus();
+          },
+        }),
+      );
       list.append(more);
     }
     rows.set(name, { lines, chosen });
-    return h("details", { class: "facet", open: OPEN.has(name), data: { facet: name } },
-      h("summary", {}, icon("chevron"), h("span", { text: heading }), chosen), list);
+    return h(
+      "details",
+      { class: "facet", open: OPEN.has(name), data: { facet: name } },
+      h("summary", {}, icon("chevron"), h("span", { text: heading }), chosen),
+      list,
+    );
   }
 
   function pose(about) {
     const known = ANGLES.filter((name) => about.ranges?.[name]?.every((value) => Number.isFinite(value)));
     if (!known.length) return null;
     for (const name of known) {
-      angles.set(name, createAngleFilter(name, about.ranges[name], (low, high) => {
-        const angle = { ...state.get().angles, [name]: [low, high] };
-        if (low === null && high === null) delete angle[name];
-        state.set({ angles: angle }, { replace: true });
-      }));
+      angles.set(
+        name,
+        createAngleFilter(name, about.ranges[name], (low, high) => {
+          const angle = { ...state.get().angles, [name]: [low, high] };
+          if (low === null && high === null) delete angle[name];
+          state.set({ angles: angle }, { replace: true });
+        }),
+      );
     }
-    return h("details", { class: "facet", open: true, data: { facet: "pose" } },
+    return h(
+      "details",
+      { class: "facet", open: true, data: { facet: "pose" } },
       h("summary", {}, icon("chevron"), h("span", { text: "head pose" })),
-      ...known.map((name) => angles.get(name).element));
+      ...known.map((name) => angles.get(name).element),
+    );
   }
 
   function paint() {
@@ -82,7 +120,7 @@ export function createFilterPanel(host, { state, close }) {
       const most = Math.max(1, ...Object.values(here ?? {}));
       for (const { value, box, number, bar, label } of lines) {
         box.checked = (choices[name] ?? []).includes(value);
-        const many = here ? here[value] ?? 0 : null;
+        const many = here ? (here[value] ?? 0) : null;
         number.textContent = many === null ? "" : count(many);
         bar.style.setProperty("--part", many === null ? 0 : (many / most).toFixed(4));
         label.classList.toggle("none", many === 0);
@@ -105,11 +143,20 @@ export function createFilterPanel(host, { state, close }) {
         const listed = values(about, name, facet);
         const active = state.get().choices[name] ?? [];
         // one value for everything chooses nothing
-        return listed.length > 1 || active.length || (listed.length && ["finding",
-          "decision"].includes(name)) ? section(name, heading, listed) : null;
+        return listed.length > 1 || active.length || (listed.length && ["finding", "decision"].includes(name))
+          ? section(name, heading, listed)
+          : null;
       });
-      fill(host, h("div", { class: "top" }, h("h2", { text: "Filters" }),
-        button("Close the filters", { icon: "close", quiet: true, class: "plain", on: close })), ...sections);
+      fill(
+        host,
+        h(
+          "div",
+          { class: "top" },
+          h("h2", { text: "Filters" }),
+          button("Close the filters", { icon: "close", quiet: true, class: "plain", on: close }),
+        ),
+        ...sections,
+      );
       host.querySelectorAll("details").forEach((one) => {
         const active = (state.get().choices[one.dataset.facet] ?? []).length > 0;
         one.open = open.get(one.dataset.facet) ?? (one.open || active);
@@ -130,17 +177,33 @@ export function createChips(host, { state }) {
   return function paint() {
     const { q, choices, angles } = state.get();
     const chips = [];
-    const add = (text, on) => chips.push(h("button",
-      { type: "button", class: "chip", "aria-label": `Remove the filter ${text}`, title: text, on: { click: () => {
-      on();
-      (host.querySelector("button") ?? document.querySelector(".tile[tabindex='0']"))?.focus();
-    } } }, h("span", { text }), icon("close")));
+    const add = (text, on) =>
+      chips.push(
+        h(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            "aria-label": `Remove the filter ${text}`,
+            title: text,
+            on: {
+              click: () => {
+                on();
+                (host.querySelector("button") ?? document.querySelector(".tile[tabindex='0']"))?.focus();
+              },
+            },
+          },
+          h("span", { text }),
+          icon("close"),
+        ),
+      );
     if (q) add(`“${q}”`, () => state.set({ q: "" }));
     for (const [name, values] of Object.entries(choices)) {
       for (const value of values) add(`${name}: ${words(value)}`, () => state.toggle(name, value, false));
     }
     for (const [name, [low, high]] of Object.entries(angles)) {
-      const text = low === null ? `${name} ≤ ${high}°` : high === null ? `${name} ≥ ${low}°` : `${name} ${low}° to ${high}°`;
+      const text =
+        low === null ? `${name} ≤ ${high}°` : high === null ? `${name} ≥ ${low}°` : `${name} ${low}° to ${high}°`;
       add(text, () => {
         const left = { ...state.get().angles };
         delete left[name];

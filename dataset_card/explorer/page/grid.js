@@ -8,16 +8,28 @@ import { createScrollRange } from "./scroll_range.js";
 const SIZES = { small: [104, 26], medium: [162, 46], large: [290, 50] };
 const GAP = 10;
 const STEPS = 8; // thumbnails that a pointer moving over a clip goes through
-const SIGNS = { accept: ["accept", "accepted"], reject: ["reject", "rejected"], tag: ["tag", "tagged"],
-  relabel: ["label", "relabelled"] };
+const SIGNS = {
+  accept: ["accept", "accepted"],
+  reject: ["reject", "rejected"],
+  tag: ["tag", "tagged"],
+  relabel: ["label", "relabelled"],
+};
 
 /** What a tile says to those who hear it. */
 function spoken(item) {
-  return [item.id, item.kind, item.category ?? item.sequence ?? "",
+  return [
+    item.id,
+    item.kind,
+    item.category ?? item.sequence ?? "",
     item.frames > 1 ? counted(item.frames, "frame") : "",
-    item.findings ? counted(item.findings, "finding") : "", SIGNS[item.decision]?.[1] ?? "",
-      (item.tags ?? []).join(", "),
-    item.change ?? ""].filter(Boolean).map(words).join(", ");
+    item.findings ? counted(item.findings, "finding") : "",
+    SIGNS[item.decision]?.[1] ?? "",
+    (item.tags ?? []).join(", "),
+    item.change ?? "",
+  ]
+    .filter(Boolean)
+    .map(words)
+    .join(", ");
 }
 
 /**
@@ -66,9 +78,15 @@ export function createGrid(host, { results, source, state, open }) {
     const image = h("img", { alt: "", decoding: "async", draggable: "false" });
     image.addEventListener("load", () => image.classList.add("there"));
     image.addEventListener("error", () => image.getAttribute("src") && image.parentElement.classList.add("broken"));
-    const parts = { picture: h("span", { class: "picture" }, image), id: h("b"),
-      more: h("span", { class: "soft" }), image,
-      badges: h("span", { class: "badges" }), kind: h("span", { class: "kind" }), mark: h("span", { class: "mark" }) };
+    const parts = {
+      picture: h("span", { class: "picture" }, image),
+      id: h("b"),
+      more: h("span", { class: "soft" }),
+      image,
+      badges: h("span", { class: "badges" }),
+      kind: h("span", { class: "kind" }),
+      mark: h("span", { class: "mark" }),
+    };
     parts.picture.append(parts.kind, parts.badges, parts.mark);
     const link = h("a", { class: "tile" }, parts.picture, h("span", { class: "caption" }, parts.id, parts.more));
     const element = h("div", { class: "place", role: "listitem" }, link);
@@ -147,17 +165,35 @@ export function createGrid(host, { results, source, state, open }) {
     link.setAttribute("aria-label", spoken(item));
     link.title = visible(item.id);
     parts.id.textContent = visible(item.id);
-    parts.more.textContent = [words(item.category ?? item.sequence ?? item.config),
-      item.frames > 1 && Number.isFinite(item.hits) && item.hits < item.frames ? `${count(item.hits)} of ${counted(item.frames, "frame")}` : ""].filter(Boolean).join(" · ");
-    fill(parts.kind, item.kind === "still" ? null : icon(item.kind === "clip" ? "clip" : "scenes"),
-      item.frames > 1 ? h("span", { text: count(item.frames) }) : null);
+    parts.more.textContent = [
+      words(item.category ?? item.sequence ?? item.config),
+      item.frames > 1 && Number.isFinite(item.hits) && item.hits < item.frames
+        ? `${count(item.hits)} of ${counted(item.frames, "frame")}`
+        : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    fill(
+      parts.kind,
+      item.kind === "still" ? null : icon(item.kind === "clip" ? "clip" : "scenes"),
+      item.frames > 1 ? h("span", { text: count(item.frames) }) : null,
+    );
     const sign = SIGNS[item.decision];
-    fill(parts.badges,
-      item.change && item.change !== "same" ? h("span",
-        { class: "badge change", text: item.change, title: "against the other version" }) : null,
-      item.findings ? h("span", { class: "badge finding", title: counted(item.findings, "finding") }, icon("flag"),
-        h("span", { text: count(item.findings) })) : null,
-      sign ? h("span", { class: `badge ${item.decision}`, title: sign[1] }, icon(sign[0])) : null);
+    fill(
+      parts.badges,
+      item.change && item.change !== "same"
+        ? h("span", { class: "badge change", text: item.change, title: "against the other version" })
+        : null,
+      item.findings
+        ? h(
+            "span",
+            { class: "badge finding", title: counted(item.findings, "finding") },
+            icon("flag"),
+            h("span", { text: count(item.findings) }),
+          )
+        : null,
+      sign ? h("span", { class: `badge ${item.decision}`, title: sign[1] }, icon(sign[0])) : null,
+    );
     link.classList.toggle("rejected", item.decision === "reject");
   }
 
@@ -204,10 +240,12 @@ export function createGrid(host, { results, source, state, open }) {
   /** The tiles in the document in their order, for those who read it rather than see it. */
   function sort() {
     const held = canvas.contains(document.activeElement) ? document.activeElement : null;
-    [...tiles.keys()].sort((one, other) => one - other).forEach((index, at) => {
-      const { element } = tiles.get(index);
-      if (canvas.children[at] !== element) canvas.insertBefore(element, canvas.children[at] ?? null);
-    });
+    [...tiles.keys()]
+      .sort((one, other) => one - other)
+      .forEach((index, at) => {
+        const { element } = tiles.get(index);
+        if (canvas.children[at] !== element) canvas.insertBefore(element, canvas.children[at] ?? null);
+      });
     if (held && document.activeElement !== held) held.focus({ preventScroll: true });
   }
 
@@ -216,23 +254,35 @@ export function createGrid(host, { results, source, state, open }) {
     draw();
     sort();
   }, 90);
-  host.addEventListener("scroll", () => {
-    const now = performance.now();
-    const place = range.scrolled(host.scrollTop);
-    // flying past: names at once, pictures when it stops
-    quick = Math.abs(place.top - top) > 3 * host.clientHeight || (quick && now - moved < 90);
-    moved = now;
-    top = place.top;
-    if (Math.abs(host.scrollTop - place.scrollTop) >= 1) host.scrollTop = place.scrollTop;
-    if (!frame) frame = requestAnimationFrame(draw);
-    calm();
-  }, { passive: true });
+  host.addEventListener(
+    "scroll",
+    () => {
+      const now = performance.now();
+      const place = range.scrolled(host.scrollTop);
+      // flying past: names at once, pictures when it stops
+      quick = Math.abs(place.top - top) > 3 * host.clientHeight || (quick && now - moved < 90);
+      moved = now;
+      top = place.top;
+      if (Math.abs(host.scrollTop - place.scrollTop) >= 1) host.scrollTop = place.scrollTop;
+      if (!frame) frame = requestAnimationFrame(draw);
+      calm();
+    },
+    { passive: true },
+  );
 
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
     const page = Math.max(1, Math.floor(host.clientHeight / rowHeight)) * columns;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -page,
-      PageDown: page, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -columns,
+      ArrowDown: columns,
+      PageUp: -page,
+      PageDown: page,
+      Home: -Infinity,
+      End: Infinity,
+    };
     const step = steps[event.key];
     if (step === undefined) return;
     event.preventDefault();

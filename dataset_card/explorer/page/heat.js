@@ -57,7 +57,8 @@ export async function inflate(stream, width, height) {
 export function createHeat(record, signal) {
   const { heat } = record;
   const back = heat?.sensor_to_frame && invert(heat.sensor_to_frame);
-  if (!back || !heat.frames?.length || heat.width < 2 || heat.height < 2 || heat.width * heat.height > MAX_PIXELS) return null;
+  if (!back || !heat.frames?.length || heat.width < 2 || heat.height < 2 || heat.width * heat.height > MAX_PIXELS)
+    return null;
   const { width, height } = heat;
   const frames = new Set(heat.frames);
   const kept = new Map(); // n -> counts, least recently used first
@@ -91,7 +92,11 @@ export function createHeat(record, signal) {
         kept.set(n, here);
         return here;
       }
-      if (!coming.has(n)) coming.set(n, fetchFrame(n).finally(() => coming.delete(n)));
+      if (!coming.has(n))
+        coming.set(
+          n,
+          fetchFrame(n).finally(() => coming.delete(n)),
+        );
       return coming.get(n);
     },
     /** Degrees Celsius at a point of the frame: of the sensor pixel it lies in. @returns {number|null} null: outside */

@@ -4,8 +4,14 @@ import { button, counted, field, fill, h, memory, s, select, set, words } from "
 import { emptyPage } from "./notices.js";
 
 /** Colours that all eyes tell apart on the dark ground (Okabe and Ito, 2008), each with a shape of its own. */
-const LOOKS = [["#56b4e9", "circle"], ["#e69f00", "square"], ["#2fc49a", "triangle"], ["#cc79a7", "diamond"],
-  ["#f0e442", "circle"], ["#d55e00", "square"]];
+const LOOKS = [
+  ["#56b4e9", "circle"],
+  ["#e69f00", "square"],
+  ["#2fc49a", "triangle"],
+  ["#cc79a7", "diamond"],
+  ["#f0e442", "circle"],
+  ["#d55e00", "square"],
+];
 const FACES = 400;
 const LISTED = 300;
 
@@ -43,13 +49,25 @@ export async function show(host, { source, state }) {
     if (map.state === "computing") {
       const part = map.total ? map.done / map.total : 0;
       if (!host.querySelector("progress")) {
-        fill(host, h("div", { class: "empty", role: "status" }, h("h2", { text: "Drawing the map" }), h("p", {}),
-          h("progress", { max: 1, "aria-label": "Faces looked at" })));
+        fill(
+          host,
+          h(
+            "div",
+            { class: "empty", role: "status" },
+            h("h2", { text: "Drawing the map" }),
+            h("p", {}),
+            h("progress", { max: 1, "aria-label": "Faces looked at" }),
+          ),
+        );
       }
       host.querySelector("progress").value = part;
-      host.querySelector(".empty p").textContent = map.total ? `${map.done} of ${counted(map.total, "identity").replace("identitys", "identities")} looked at. It is kept for the next time.` : "Looking at the faces…";
-      timer = setTimeout(() => load().catch((error) => fill(host,
-        emptyPage("The map could not be drawn", error.message))), 1000);
+      host.querySelector(".empty p").textContent = map.total
+        ? `${map.done} of ${counted(map.total, "identity").replace("identitys", "identities")} looked at. It is kept for the next time.`
+        : "Looking at the faces…";
+      timer = setTimeout(
+        () => load().catch((error) => fill(host, emptyPage("The map could not be drawn", error.message))),
+        1000,
+      );
     } else if (map.state === "ready" && map.points.length) draw(map);
     else fill(host, emptyPage("There is no map", map.reason ?? "This release names no identities."));
   }
@@ -59,13 +77,20 @@ export async function show(host, { source, state }) {
     let by = memory.get("map-by", "gender");
     let faces = points.length <= FACES && memory.get("map-faces", true);
     let active = 0;
-    const plot = s("svg", { class: "plot", role: "group",
-      "aria-label": "Map of identities; arrow keys move to the next one" });
+    const plot = s("svg", {
+      class: "plot",
+      role: "group",
+      "aria-label": "Map of identities; arrow keys move to the next one",
+    });
     const card = h("div", { class: "map-card", hidden: true, "aria-hidden": "true" });
     const legend = h("div", { class: "map-legend" });
     const list = h("ul", { "aria-label": "Identities" });
-    const search = h("input", { type: "search", placeholder: "Identity", "aria-label": "Find an identity",
-      on: { input: () => listed() } });
+    const search = h("input", {
+      type: "search",
+      placeholder: "Identity",
+      "aria-label": "Find an identity",
+      on: { input: () => listed() },
+    });
     const picture = (point) => source.thumb(side, point.key, point.frame ?? point.cover ?? 0);
     const open = (point) => state.only({ subject: [point.subject] });
     const about = (point) => [point.gender, point.split, counted(point.items, "item")].filter(Boolean).join(", ");
@@ -75,8 +100,13 @@ export async function show(host, { source, state }) {
     }
 
     const marks = points.map((point, index) => {
-      const mark = s("g", { class: "map-point", tabindex: index ? -1 : 0, role: "button",
-        "aria-label": `${point.subject}, ${about(point)}`, data: { subject: point.subject } });
+      const mark = s("g", {
+        class: "map-point",
+        tabindex: index ? -1 : 0,
+        role: "button",
+        "aria-label": `${point.subject}, ${about(point)}`,
+        data: { subject: point.subject },
+      });
       mark.addEventListener("click", () => open(point));
       mark.addEventListener("pointerenter", () => tell(index));
       mark.addEventListener("pointerleave", () => tell(-1));
@@ -108,8 +138,11 @@ export async function show(host, { source, state }) {
       card.hidden = index < 0;
       if (index < 0) return;
       const point = points[index];
-      fill(card, faces ? null : h("img", { src: picture(point), alt: "" }),
-        h("p", {}, h("b", { text: point.subject }), h("br"), about(point)));
+      fill(
+        card,
+        faces ? null : h("img", { src: picture(point), alt: "" }),
+        h("p", {}, h("b", { text: point.subject }), h("br"), about(point)),
+      );
       const [width, height] = [stage.clientWidth, stage.clientHeight];
       card.style.setProperty("left", `${point.px + 190 > width ? Math.max(4, point.px - 186) : point.px + 26}px`);
       card.style.setProperty("top", `${Math.max(4, Math.min(point.py - 30, height - (faces ? 70 : 240)))}px`);
@@ -118,24 +151,51 @@ export async function show(host, { source, state }) {
     function paint() {
       const kinds = values();
       const look = (point) => LOOKS[kinds.indexOf(point[by] ?? "not known") % LOOKS.length];
-      const r = faces ? Math.max(14, Math.min(34, 300 / Math.sqrt(points.length))) : Math.max(4,
-        Math.min(8, 140 / Math.sqrt(points.length)));
+      const room = Math.sqrt((stage.clientWidth * stage.clientHeight) / points.length);
+      const r = faces ? Math.max(12, Math.min(34, 0.28 * room)) : Math.max(4, Math.min(8, 0.14 * room));
       marks.forEach((mark, index) => {
         const point = points[index];
         const [colour, kind] = look(point);
         if (faces) {
           const clip = `clip-${index}`;
-          fill(mark, s("clipPath", { id: clip }, s("circle", { r })),
-            s("image", { href: picture(point), x: -1.15 * r, y: -1.15 * r, width: 2.3 * r, height: 2.3 * r,
-            "clip-path": `url(#${clip})`, preserveAspectRatio: "xMidYMid slice" }),
+          fill(
+            mark,
+            s("clipPath", { id: clip }, s("circle", { r })),
+            s("image", {
+              href: picture(point),
+              x: -1.15 * r,
+              y: -1.15 * r,
+              width: 2.3 * r,
+              height: 2.3 * r,
+              "clip-path": `url(#${clip})`,
+              preserveAspectRatio: "xMidYMid slice",
+            }),
             set(s("circle", { class: "ring", r, fill: "none", stroke: colour, "stroke-width": 2.5 }), {}),
-              set(shape(kind, 4.5), { fill: colour,
-              transform: `translate(${(0.72 * r).toFixed(1)} ${(0.72 * r).toFixed(1)})`, class: "shape" }));
+            set(shape(kind, 4.5), {
+              fill: colour,
+              transform: `translate(${(0.72 * r).toFixed(1)} ${(0.72 * r).toFixed(1)})`,
+              class: "shape",
+            }),
+          );
         } else fill(mark, set(shape(kind, r), { class: "shape", fill: colour }));
       });
-      fill(legend, ...kinds.slice(0, LOOKS.length).map((name, index) => h("span", {},
-        s("svg", { viewBox: "-7 -7 14 14", "aria-hidden": "true" },
-        set(shape(LOOKS[index][1], 5), { fill: LOOKS[index][0] })), words(name))));
+      fill(
+        legend,
+        ...kinds
+          .slice(0, LOOKS.length)
+          .map((name, index) =>
+            h(
+              "span",
+              {},
+              s(
+                "svg",
+                { viewBox: "-7 -7 14 14", "aria-hidden": "true" },
+                set(shape(LOOKS[index][1], 5), { fill: LOOKS[index][0] }),
+              ),
+              words(name),
+            ),
+          ),
+      );
       position();
     }
 
@@ -152,30 +212,83 @@ export async function show(host, { source, state }) {
 
     function listed() {
       const text = search.value.trim().toLowerCase();
-      const found = points.filter((point) => point.subject.toLowerCase().includes(text)).sort((one,
-        other) => one.subject.localeCompare(other.subject, "en", { numeric: true }));
-      fill(list, ...found.slice(0, LISTED).map((point) => h("li", {},
-        h("button", { type: "button", on: { click: () => open(point), focus: () => tell(points.indexOf(point)),
-        blur: () => tell(-1), pointerenter: () => tell(points.indexOf(point)), pointerleave: () => tell(-1) } },
-        h("span", { text: point.subject }), h("span", { class: "soft", text: about(point) })))),
-      found.length > LISTED ? h("li", { class: "soft",
-        text: `and ${found.length - LISTED} more: type a part of the name` }) : null);
+      const found = points
+        .filter((point) => point.subject.toLowerCase().includes(text))
+        .sort((one, other) => one.subject.localeCompare(other.subject, "en", { numeric: true }));
+      fill(
+        list,
+        ...found.slice(0, LISTED).map((point) =>
+          h(
+            "li",
+            {},
+            h(
+              "button",
+              {
+                type: "button",
+                on: {
+                  click: () => open(point),
+                  focus: () => tell(points.indexOf(point)),
+                  blur: () => tell(-1),
+                  pointerenter: () => tell(points.indexOf(point)),
+                  pointerleave: () => tell(-1),
+                },
+              },
+              h("span", { text: point.subject }),
+              h("span", { class: "soft", text: about(point) }),
+            ),
+          ),
+        ),
+        found.length > LISTED
+          ? h("li", { class: "soft", text: `and ${found.length - LISTED} more: type a part of the name` })
+          : null,
+      );
     }
 
-    const toggle = button("Faces", { class: "faces", "aria-pressed": String(faces), on: () => {
-      faces = !faces;
-      memory.set("map-faces", faces);
-      toggle.setAttribute("aria-pressed", String(faces));
-      paint();
-    } });
-    toggle.hidden = points.length > FACES;
-    const note = [method, looked && people && looked < people ? `${looked} of ${people} identities, evenly drawn` : ""].filter(Boolean).join(" · ");
-    const stage = h("div", { class: "map-stage" }, plot, h("div", { class: "map-tools" },
-      field("Colour", select([["gender", "gender"], ["split", "split"]], { value: by, on: (value) => {
-        by = value;
-        memory.set("map-by", by);
+    const toggle = button("Faces", {
+      class: "faces",
+      "aria-pressed": String(faces),
+      on: () => {
+        faces = !faces;
+        memory.set("map-faces", faces);
+        toggle.setAttribute("aria-pressed", String(faces));
         paint();
-      } }), "beside"), toggle, legend), card, h("p", { class: "map-note", text: note }));
+      },
+    });
+    toggle.hidden = points.length > FACES;
+    const note = [method, looked && people && looked < people ? `${looked} of ${people} identities, evenly drawn` : ""]
+      .filter(Boolean)
+      .join(" · ");
+    const stage = h(
+      "div",
+      { class: "map-stage" },
+      plot,
+      h(
+        "div",
+        { class: "map-tools" },
+        field(
+          "Colour",
+          select(
+            [
+              ["gender", "gender"],
+              ["split", "split"],
+            ],
+            {
+              value: by,
+              on: (value) => {
+                by = value;
+                memory.set("map-by", by);
+                paint();
+              },
+            },
+          ),
+          "beside",
+        ),
+        toggle,
+        legend,
+      ),
+      card,
+      h("p", { class: "map-note", text: note }),
+    );
     const view = h("div", { class: "map-view" }, stage, h("div", { class: "map-list" }, search, list));
     host.replaceWith(view);
     observer = new ResizeObserver(position);

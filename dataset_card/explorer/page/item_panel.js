@@ -33,35 +33,84 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
   let playing = false;
   let mode = "side"; // of comparing
 
-  const transport = createTransport({ seek: (n) => seek(n), step: (d) => step(d),
-    toggle: () => (playing ? shown.pause() : shown.play()), speed: (x) => shown.setSpeed?.(x) });
-  const tone = createToneBar({ palettes: Object.keys(palettes), layers: (chosen) => shown.setLayers(chosen),
-    tone: (chosen) => shown.setTone(chosen) });
+  const transport = createTransport({
+    seek: (n) => seek(n),
+    step: (d) => step(d),
+    toggle: () => (playing ? shown.pause() : shown.play()),
+    speed: (x) => shown.setSpeed?.(x),
+  });
+  const tone = createToneBar({
+    palettes: Object.keys(palettes),
+    layers: (chosen) => shown.setLayers(chosen),
+    tone: (chosen) => shown.setTone(chosen),
+  });
   const facts = createFacts({ seek, toast, subject: (id) => state.only({ subject: [id] }) });
-  const bar = createDecisionBar({ about, source, player: () => player, frame: () => frame, changed: refresh, decided,
-    next: () => go(1), toast });
+  const bar = createDecisionBar({
+    about,
+    source,
+    player: () => player,
+    frame: () => frame,
+    changed: refresh,
+    decided,
+    next: () => go(1),
+    toast,
+  });
   const title = h("h2", { class: "item-title", id: "item-title" });
   const subtitle = h("span", { class: "soft subtitle" });
-  const pin = button("Pin for comparing", { icon: "pin", quiet: true, key: "p", class: "plain",
-    on: () => command("pin") });
-  const other = button("Beside the other version",
-    { icon: "compare", quiet: true, key: "o", class: "plain", on: () => command("other") });
+  const pin = button("Pin for comparing", {
+    icon: "pin",
+    quiet: true,
+    key: "p",
+    class: "plain",
+    on: () => command("pin"),
+  });
+  const other = button("Beside the other version", {
+    icon: "compare",
+    quiet: true,
+    key: "o",
+    class: "plain",
+    on: () => command("other"),
+  });
   const compareTools = h("div", { class: "compare-tools", hidden: true });
   const skeleton = h("div", { class: "skeleton", hidden: true });
-  const body = h("div", { class: "panel-body" }, h("div", { class: "watch" },
-    h("div", { class: "stage-wrap" }, stage, warmth), compareTools, transport.element, tone.element), facts.element);
+  const body = h(
+    "div",
+    { class: "panel-body" },
+    h(
+      "div",
+      { class: "watch" },
+      h("div", { class: "stage-wrap" }, stage, warmth),
+      compareTools,
+      transport.element,
+      tone.element,
+    ),
+    facts.element,
+  );
   stage.append(playerHost, compareHost, trouble, skeleton);
-  fill(host,
-    h("header", { class: "panel-head" },
+  fill(
+    host,
+    h(
+      "header",
+      { class: "panel-head" },
       button("Item before", { icon: "left", quiet: true, key: "k", class: "plain", on: () => go(-1) }),
       button("Item after", { icon: "right", quiet: true, key: "j", class: "plain", on: () => go(1) }),
       h("div", { class: "titles" }, title, subtitle),
-      pin, other,
-      button("Over the whole page", { icon: "full", quiet: true, key: "f", class: "plain wide-only", on: () => {
-        full();
-      } }),
-      button("Close", { icon: "close", quiet: true, key: "Esc", class: "plain", on: close })),
-    body, bar.element);
+      pin,
+      other,
+      button("Over the whole page", {
+        icon: "full",
+        quiet: true,
+        key: "f",
+        class: "plain wide-only",
+        on: () => {
+          full();
+        },
+      }),
+      button("Close", { icon: "close", quiet: true, key: "Esc", class: "plain", on: close }),
+    ),
+    body,
+    bar.element,
+  );
   document.addEventListener("visibilitychange", () => !document.hidden && record && source.live && seeOthers());
   host.setAttribute("aria-labelledby", "item-title");
   host.removeAttribute("aria-label");
@@ -115,8 +164,9 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     title.textContent = visible(record.id);
     title.title = visible(record.id);
     const kind = { clip: "clip", still: "still", scene: "scene" }[record.kind] ?? record.kind;
-    subtitle.textContent = [kind, words(record.category ?? record.sequence ?? ""),
-      record.split].filter(Boolean).join(" · ");
+    subtitle.textContent = [kind, words(record.category ?? record.sequence ?? ""), record.split]
+      .filter(Boolean)
+      .join(" · ");
     const { sides } = about();
     other.hidden = !sides.b;
     other.disabled = record.other === null || record.other === undefined;
@@ -170,9 +220,12 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     shown = compare;
     playerHost.hidden = true;
     compareHost.hidden = false;
-    fill(compareTools, h("span", { class: "soft", text: "beside" }),
+    fill(
+      compareTools,
+      h("span", { class: "soft", text: "beside" }),
       h("b", { text: beside.id === record.id ? `${beside.id}, v${about().sides[beside.side].version}` : beside.id }),
-      button("Stop comparing", { icon: "close", class: "plain", on: () => state.set({ pin: null }) }));
+      button("Stop comparing", { icon: "close", class: "plain", on: () => state.set({ pin: null }) }),
+    );
     compareTools.hidden = false;
     await compare.open([record.side, record], [beside.side, beside], { frame });
   }
@@ -197,8 +250,10 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     }, 150);
     const kept = source.live && source.kept(place.side, place.key);
     try {
-      const [now, beside] = await Promise.all([source.item(place.side, place.key),
-        pinned ? source.item(pinned.side, pinned.key) : null]);
+      const [now, beside] = await Promise.all([
+        source.item(place.side, place.key),
+        pinned ? source.item(pinned.side, pinned.key) : null,
+      ]);
       if (mine !== turn) return;
       record = now;
       host.classList.remove("unread");
@@ -206,8 +261,11 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
       document.body.classList.toggle("comparing", Boolean(beside));
       paintHead();
       transport.open(record);
-      facts.open(record, beside, beside?.id === record.id ? [record,
-        beside].map(({ side }) => `v${about().sides[side].version}`) : undefined);
+      facts.open(
+        record,
+        beside,
+        beside?.id === record.id ? [record, beside].map(({ side }) => `v${about().sides[side].version}`) : undefined,
+      );
       frame = aim = Math.min(at, record.num_frames - 1);
       transport.show(frame);
       facts.show(frame);
@@ -230,8 +288,12 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
       [title.textContent, subtitle.textContent] = ["An item", ""];
       host.classList.add("unread");
       trouble.hidden = false;
-      fill(trouble, emptyPage("This item could not be opened", error.message,
-        { action: button("Try again", { on: () => open(place, at, pinned) }) }));
+      fill(
+        trouble,
+        emptyPage("This item could not be opened", error.message, {
+          action: button("Try again", { on: () => open(place, at, pinned) }),
+        }),
+      );
     } finally {
       clearTimeout(slow);
       if (mine === turn) skeleton.hidden = true;
@@ -255,14 +317,16 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     if (name === "zoom-whole") return void shown.resetZoom();
     if (name === "cross") return record.heat ? void shown.setProbe() : toast("This item has no temperatures.");
     if (name === "finding") {
-      const starts = [...new Set((record.findings ?? []).map((one) => one.first_frame ?? 0))].sort((one,
-        two) => one - two);
+      const starts = [...new Set((record.findings ?? []).map((one) => one.first_frame ?? 0))].sort(
+        (one, two) => one - two,
+      );
       if (!starts.length) return toast("This item has no findings.");
       return seek(starts.find((start) => start > frame) ?? starts[0]);
     }
     if (name === "other") {
       if (!about().sides.b) return toast("Start thermvision view with --against to see two versions.");
-      if (record.other === null || record.other === undefined) return toast("The other version does not have this item.");
+      if (record.other === null || record.other === undefined)
+        return toast("The other version does not have this item.");
       const now = state.get().pin;
       const side = record.side === "a" ? "b" : "a";
       return state.set({ pin: now?.side === side && now.key === record.other ? null : { side, key: record.other } });
@@ -270,7 +334,9 @@ export function createItemPanel(host, { about, source, state, go, close, full, d
     if (name === "pin") {
       state.set({ pin: state.get().pin ? null : { side: record.side, key: record.key } });
       paintHead();
-      return toast(state.get().pin ? "Pinned: the next item that you open stands beside this one." : "No longer pinned.");
+      return toast(
+        state.get().pin ? "Pinned: the next item that you open stands beside this one." : "No longer pinned.",
+      );
     }
     if (bar.element.hidden) return toast("This page is read-only.");
     if (state.get().pin && name === "box") return toast("Stop comparing to correct a box.");

@@ -1,25 +1,24 @@
 /** The page: puts the parts together and keeps them in step with the address. */
 
-import { button, count, counted, fill, h, icon, memory, select, settled, visible } from "./dom.js";
-import { createSizes, createTheme } from "./appearance.js";
+import { button, count, fill, h, memory, settled, visible } from "./dom.js";
 import { createChips, createFilterPanel } from "./filter_panel.js";
 import { createGrid } from "./grid.js";
+import { createGridBar } from "./grid_bar.js";
 import { listenToKeys, showHelp } from "./keys.js";
 import { emptyPage, say, showBanners, toast } from "./notices.js";
 import { createResults } from "./results.js";
 import { createSource } from "./source.js";
-import { address, createState, filters, query, same, VIEWS } from "./state.js";
+import { createState, filters, query, same, VIEWS } from "./state.js";
+import { createTopBar, TITLES } from "./top_bar.js";
 
 const $ = (id) => document.getElementById(id);
 const NARROW = matchMedia("(max-width: 60rem)");
 const OTHER_VIEWS = {
-  map: () => import("./identity_map.js"), findings: () => import("./findings_view.js"),
-  decisions: () => import("./decisions_view.js"), figures: () => import("./figures_view.js"),
+  map: () => import("./identity_map.js"),
+  findings: () => import("./findings_view.js"),
+  decisions: () => import("./decisions_view.js"),
+  figures: () => import("./figures_view.js"),
 };
-const TITLES = { grid: "Grid", map: "Map", findings: "Findings", decisions: "Decisions", figures: "Figures" };
-const ORDERS = [["id", "in order"], ["subject", "by subject"], ["yaw", "by yaw"], ["frames", "by frames"],
-  ["findings", "by findings"]];
-
 const state = createState();
 const source = createSource();
 let about = null;
@@ -30,19 +29,19 @@ let keeping = false; // the place in the grid, when the same is asked again
 let viewEnd = null;
 const results = createResults(source, { changed: onResults });
 const gridHost = h("div", { class: "grid", id: "results" });
-const tally = h("span", { class: "tally" });
-const chips = h("div", { class: "chips" });
-const toolbar = h("div", { class: "toolbar" });
 const message = h("div", { class: "message" });
 const grid = createGrid(gridHost, { results, source, state, open: openItem });
 const filterPanel = createFilterPanel($("filters"), { state, close: () => drawer(false) });
-const paintChips = createChips(chips, { state });
-const sideChoice = select([["a", "this release"]],
-  { value: "a", "aria-label": "Release", on: (side) => state.set({ side }) });
-const orderChoice = select(ORDERS, { "aria-label": "Order",
-  on: (sort) => state.set({ sort, desc: sort === "findings" || sort === "frames" }) });
-const filterButton = button("Filters", { icon: "filter", class: "only-narrow",
-  on: () => drawer(!$("filters").classList.contains("open")), "aria-expanded": "false" });
+const gridBar = createGridBar({
+  state,
+  resize: (size) => grid.resize(size),
+  filters: () => drawer(!$("filters").classList.contains("open")),
+});
+const topBar = createTopBar(
+  { views: $("views"), search: $("search"), tools: $("tools") },
+  { state, submit: () => grid.focus(0) },
+);
+const paintChips = createChips(gridBar.chips, { state });
 
 function openItem(item, index) {
   place = index;
@@ -57,7 +56,13 @@ async function go(step) {
   if (place < 0 || results.at(place)?.key !== item.key) place = await results.locate(item.key);
   const next = place < 0 ? null : await results.load(place + step);
   if (!next) {
-    toast(place < 0 ? "This item is not among those that the filters show." : step > 0 ? "This was the last item." : "This was the first item.");
+    toast(
+      place < 0
+        ? "This item is not among those that the filters show."
+        : step > 0
+          ? "This was the last item."
+          : "This was the first item.",
+    );
     return;
   }
   place += step;
@@ -71,9 +76,9 @@ function close() {
 
 function drawer(open) {
   $("filters").classList.toggle("open", open);
-  filterButton.setAttribute("aria-expanded", String(open));
+  gridBar.filterButton.setAttribute("aria-expanded", String(open));
   if (open) $("filters").querySelector("button, summary")?.focus();
-  else if (NARROW.matches) filterButton.focus();
+  else if (NARROW.matches) gridBar.filterButton.focus();
 }
 
 function onResults(what) {
@@ -85,26 +90,33 @@ function onResults(what) {
   keeping = false;
   const { total, frames, error } = results;
   if (error) {
-    fill(tally, "");
-    return void fill(message, emptyPage("The items could not be read", error.message, {
-      action: button("Try again", { class: "primary", on: () => ask() }) }));
+    gridBar.tell(null);
+    return void fill(
+      message,
+      emptyPage("The items could not be read", error.message, {
+        action: button("Try again", { class: "primary", on: () => ask() }),
+      }),
+    );
   }
-  const known = Number.isFinite(frames); // not while the labels of the frames are still being read
-  fill(tally, h("b", { text: count(total) }), ` item${total === 1 ? "" : "s"}`, known ? ", " : null,
-    known ? h("b", { text: count(frames) }) : null, known ? ` frame${frames === 1 ? "" : "s"}` : null);
-  say([counted(total, "item"), known ? counted(frames, "frame") : ""].filter(Boolean).join(", "));
+  say(gridBar.tell(total, frames));
   fill(message, total ? null : nothing());
 }
 
 function nothing() {
   if (filters(state.get()).length) {
     return emptyPage("Nothing has all of this", "No frame meets every condition at once. Take one away.", {
-      action: button("Clear all filters", { class: "primary", on: () => state.clear() }) });
+      action: button("Clear all filters", { class: "primary", on: () => state.clear() }),
+    });
   }
   return about.state === "building"
-    ? emptyPage("Nothing is finished yet", "This release is being built. Items appear here as their shards are written.", { next: about.next })
-    : emptyPage("There are no items", "This release has no clip, still or scene that can be read.",
-      { next: about.next });
+    ? emptyPage(
+        "Nothing is finished yet",
+        "This release is being built. Items appear here as their shards are written.",
+        { next: about.next },
+      )
+    : emptyPage("There are no items", "This release has no clip, still or scene that can be read.", {
+        next: about.next,
+      });
 }
 
 const counting = settled(async (side, words) => {
@@ -127,48 +139,10 @@ function ask() {
   counting(side, new URLSearchParams(query(now)));
 }
 
-function build() {
-  fill($("views"), ...VIEWS.map((view) => h("a", { text: TITLES[view], data: { view }, on: { click: (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    state.set({ view, item: null, frame: 0 });
-  } } })));
-  const search = h("input", { type: "search", id: "q", placeholder: "Item or subject",
-    "aria-label": "Search by item or subject", autocomplete: "off", spellcheck: "false", maxlength: 200,
-    on: { input: settled(() => state.set({ q: search.value.trim() }, { replace: true }), 120) } });
-  fill($("search"), icon("search"), search);
-  $("search").addEventListener("submit", (event) => {
-    event.preventDefault();
-    state.set({ q: search.value.trim(), view: "grid" });
-    grid.focus(0);
-  });
-  fill($("tools"), createTheme(), button("Keys and help", { icon: "help", quiet: true, key: "?", on: showHelp }));
-  const turn = button("Turn the order round", { icon: "compare", quiet: true,
-    on: () => state.set({ desc: !state.get().desc }) });
-  turn.classList.add("turn");
-  fill(turn, h("span", { text: "↑", "aria-hidden": "true" }));
-  orderChoice.turn = turn;
-  fill(toolbar, tally, chips, filterButton, h("div", { class: "right" }, sideChoice,
-    h("div", { class: "group" }, orderChoice, turn), createSizes((size) => grid.resize(size))));
-  $("skip").addEventListener("click", () => (state.get().view === "grid" ? grid.focus() : $("view").focus()));
-}
-
-function paintBar() {
-  const now = state.get();
-  for (const link of $("views").children) {
-    const { view } = link.dataset;
-    link.href = address({ ...now, view, item: null, frame: 0 });
-    if (view === now.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-    link.hidden = view === "figures" && !about?.has?.figures && now.view !== view;
-  }
-  if (document.activeElement !== $("q")) $("q").value = now.q;
-  orderChoice.value = now.sort;
-  orderChoice.turn.firstChild.textContent = now.desc ? "↓" : "↑";
-  sideChoice.value = now.side;
-  sideChoice.hidden = !about?.sides.b;
-  $("filters").hidden = now.view !== "grid";
-  filterButton.hidden = now.view !== "grid";
+function paintBars() {
+  topBar.paint(about);
+  gridBar.paint(about);
+  $("filters").hidden = state.get().view !== "grid";
 }
 
 async function showView() {
@@ -176,20 +150,25 @@ async function showView() {
   viewEnd?.();
   viewEnd = null;
   if (view === "grid") {
-    fill($("view"), toolbar, message, gridHost);
+    fill($("view"), gridBar.element, message, gridHost);
     grid.stay();
     return;
   }
-  const host = h("div", { class: "scroll", "data-view": view, tabindex: 0, role: "region",
-    "aria-label": TITLES[view] }, h("p", { class: "soft", text: "Loading…" }));
+  const host = h(
+    "div",
+    { class: "scroll", "data-view": view, tabindex: 0, role: "region", "aria-label": TITLES[view] },
+    h("p", { class: "soft", text: "Loading…" }),
+  );
   fill($("view"), host);
   try {
     const { show } = await OTHER_VIEWS[view]();
-    if (state.get().view === view && host.isConnected) viewEnd = await show(host,
-      { about, source, state, toast, decided }) ?? null;
+    if (state.get().view === view && host.isConnected)
+      viewEnd = (await show(host, { about, source, state, toast, decided })) ?? null;
   } catch (error) {
-    fill(host, emptyPage(`${TITLES[view]} could not be shown`, error.message,
-      { action: button("Try again", { on: showView }) }));
+    fill(
+      host,
+      emptyPage(`${TITLES[view]} could not be shown`, error.message, { action: button("Try again", { on: showView }) }),
+    );
   }
 }
 
@@ -203,8 +182,16 @@ async function showItem(before) {
   const { item, view } = state.get();
   if (!item && !panel) return;
   const { createItemPanel } = await import("./item_panel.js");
-  panel ??= createItemPanel($("panel"), { about: () => about, source, state, go, close, full, decided,
-    narrow: NARROW });
+  panel ??= createItemPanel($("panel"), {
+    about: () => about,
+    source,
+    state,
+    go,
+    close,
+    full,
+    decided,
+    narrow: NARROW,
+  });
   const now = state.get();
   if (now.item) {
     const opened = $("panel").hidden;
@@ -248,16 +235,24 @@ function cover() {
 function banners() {
   const lines = [];
   if (lost) lines.push({ level: "fail", text: lost });
-  if (about?.state === "building") lines.push({ level: "info",
-    text: "This release is being built; finished shards are shown and more follow.", next: about.next });
+  if (about?.state === "building")
+    lines.push({
+      level: "info",
+      text: "This release is being built; finished shards are shown and more follow.",
+      next: about.next,
+    });
   const problems = about?.problems ?? [];
   if (problems.length) {
     const details = problems.map(({ path, message: text }) => `${path}: ${text}`);
-    lines.push(problems.length === 1 ? { level: "warn", text: `One file is left out. ${details[0]}` }
-      : { level: "warn", text: `${count(problems.length)} files are left out; everything else is shown.`, details });
+    lines.push(
+      problems.length === 1
+        ? { level: "warn", text: `One file is left out. ${details[0]}` }
+        : { level: "warn", text: `${count(problems.length)} files are left out; everything else is shown.`, details },
+    );
   }
   const { pin, item } = state.get();
-  if (pin && !item) lines.push({ level: "info", text: `${pin.id ?? "One item"} is pinned: open another to see both side by side.` });
+  if (pin && !item)
+    lines.push({ level: "info", text: `${pin.id ?? "One item"} is pinned: open another to see both side by side.` });
   showBanners(lines);
 }
 
@@ -266,13 +261,16 @@ function begin() {
   const { a, b } = about.sides;
   $("name").textContent = visible(a.name);
   $("name").title = a.name;
-  $("version").textContent = [a.version ? `v${a.version}` : "", b ? `against v${b.version}` : "",
-    about.mode === "static" || about.read_only ? "read-only" : ""].filter(Boolean).join(" · ");
+  $("version").textContent = [
+    a.version ? `v${a.version}` : "",
+    b ? `against v${b.version}` : "",
+    about.mode === "static" || about.read_only ? "read-only" : "",
+  ]
+    .filter(Boolean)
+    .join(" · ");
   document.title = `${a.name} ${a.version ?? ""}`.trim();
-  if (b) fill(sideChoice, h("option", { value: "a", text: `v${a.version}` }),
-    h("option", { value: "b", text: `v${b.version}` }));
   filterPanel.build(about);
-  paintBar();
+  paintBars();
   banners();
 }
 
@@ -301,7 +299,7 @@ async function watch() {
 }
 
 state.listen((now, before) => {
-  paintBar();
+  paintBars();
   if (!about) return;
   const asked = (one) => `${one.side}?${query(one)}`;
   if (asked(now) !== asked(before)) {
@@ -319,35 +317,62 @@ state.listen((now, before) => {
 
 const inItem = (name) => () => (state.get().item && panel ? panel.command(name) : false);
 listenToKeys({
-  search: () => $("q").focus(),
+  search: () => topBar.search.focus(),
   help: showHelp,
   escape: () => {
     if ($("filters").classList.contains("open")) return drawer(false);
     if (state.get().item) return panel?.command("escape") === false ? close() : undefined;
-    if (document.activeElement === $("q")) return $("q").blur();
+    if (document.activeElement === topBar.search) return topBar.search.blur();
     return false;
   },
   previous: () => (state.get().item ? void go(-1) : false),
   next: () => (state.get().item ? void go(1) : false),
   full: () => (state.get().item ? full() : false),
   ...Object.fromEntries(VIEWS.map((view, at) => [`view-${at}`, () => state.set({ view, item: null, frame: 0 })])),
-  ...Object.fromEntries(["play", "back", "on", "finding", "other", "pin", "accept", "reject", "tag", "box", "relabel",
-    "from", "to", "undo", "zoom-in", "zoom-out", "zoom-whole", "cross"].map((name) => [name, inItem(name)])),
+  ...Object.fromEntries(
+    [
+      "play",
+      "back",
+      "on",
+      "finding",
+      "other",
+      "pin",
+      "accept",
+      "reject",
+      "tag",
+      "box",
+      "relabel",
+      "from",
+      "to",
+      "undo",
+      "zoom-in",
+      "zoom-out",
+      "zoom-whole",
+      "cross",
+    ].map((name) => [name, inItem(name)]),
+  ),
 });
 NARROW.addEventListener("change", cover);
 
-build();
-paintBar();
-fill($("view"), toolbar, message, gridHost);
-source.open().then((answer) => {
-  about = answer;
-  begin();
-  paintChips();
-  ask();
-  if (state.get().view !== "grid") showView();
-  if (state.get().item) showItem(null);
-  watch();
-}, (error) => {
-  fill($("view"), emptyPage("The release could not be opened", error.message,
-    { action: button("Try again", { class: "primary", on: () => location.reload() }) }));
-});
+$("skip").addEventListener("click", () => (state.get().view === "grid" ? grid.focus() : $("view").focus()));
+paintBars();
+fill($("view"), gridBar.element, message, gridHost);
+source.open().then(
+  (answer) => {
+    about = answer;
+    begin();
+    paintChips();
+    ask();
+    if (state.get().view !== "grid") showView();
+    if (state.get().item) showItem(null);
+    watch();
+  },
+  (error) => {
+    fill(
+      $("view"),
+      emptyPage("The release could not be opened", error.message, {
+        action: button("Try again", { class: "primary", on: () => location.reload() }),
+      }),
+    );
+  },
+);

@@ -23,22 +23,40 @@ const dismissed = new Set();
  */
 export function showBanners(banners) {
   const host = document.getElementById("banners");
-  fill(host, ...banners.filter(({ text }) => !dismissed.has(text)).map(({ level, text, details = [], next }) => {
-    const element = h("div", { class: `banner ${level}` });
-    const list = details.length
-      ? h("details", {}, h("summary", { text }), h("ul", {}, ...details.map((line) => h("li", { text: line }))))
-      : h("span", { text });
-    element.append(h("div", {}, list, next ? h("div", {}, h("code", { class: "next", text: next })) : null),
-      button("Close this notice", { icon: "close", quiet: true, class: "plain", on: () => {
-        dismissed.add(text);
-        element.remove();
-      } }));
-    return element;
-  }));
+  fill(
+    host,
+    ...banners
+      .filter(({ text }) => !dismissed.has(text))
+      .map(({ level, text, details = [], next }) => {
+        const element = h("div", { class: `banner ${level}` });
+        const list = details.length
+          ? h("details", {}, h("summary", { text }), h("ul", {}, ...details.map((line) => h("li", { text: line }))))
+          : h("span", { text });
+        element.append(
+          h("div", {}, list, next ? h("div", {}, h("code", { class: "next", text: next })) : null),
+          button("Close this notice", {
+            icon: "close",
+            quiet: true,
+            class: "plain",
+            on: () => {
+              dismissed.add(text);
+              element.remove();
+            },
+          }),
+        );
+        return element;
+      }),
+  );
 }
 
 /** What stands where results would: a heading, words, and what to type or press. */
 export function emptyPage(title, text, { next, action } = {}) {
-  return h("div", { class: "empty" }, h("h2", { text: title }), h("p", { text }),
-    next ? h("code", { text: next }) : null, action ?? null);
+  return h(
+    "div",
+    { class: "empty" },
+    h("h2", { text: title }),
+    h("p", { text }),
+    next ? h("code", { text: next }) : null,
+    action ?? null,
+  );
 }

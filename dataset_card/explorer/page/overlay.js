@@ -8,7 +8,17 @@
 import { h, s } from "./dom.js";
 
 // iBUG 68: first and last landmark of a line, and whether it ends where it began (annotations/conventions.py)
-const LINES = [[0, 16], [17, 21], [22, 26], [27, 30], [31, 35], [36, 41, true], [42, 47, true], [48, 59, true], [60, 67, true]];
+const LINES = [
+  [0, 16],
+  [17, 21],
+  [22, 26],
+  [27, 30],
+  [31, 35],
+  [36, 41, true],
+  [42, 47, true],
+  [48, 59, true],
+  [60, 67, true],
+];
 const EDGES = LINES.flatMap(([first, last, closed]) => {
   const pairs = Array.from({ length: last - first }, (_, i) => [first + i, first + i + 1]);
   return closed ? [...pairs, [last, first]] : pairs;
@@ -36,14 +46,25 @@ export const STATES = ["outside", "self-occluded", "occluded by an object", "vis
  */
 export function poseAxes(pose, origin, length) {
   const [yaw, pitch, roll] = pose.map((degrees) => (degrees * Math.PI) / 180);
-  const [cy, sy, cp, sp, cr, sr] = [Math.cos(yaw), Math.sin(yaw), Math.cos(-pitch), Math.sin(-pitch), Math.cos(-roll), Math.sin(-roll)];
+  const [cy, sy, cp, sp, cr, sr] = [
+    Math.cos(yaw),
+    Math.sin(yaw),
+    Math.cos(-pitch),
+    Math.sin(-pitch),
+    Math.cos(-roll),
+    Math.sin(-roll),
+  ];
   const columns = {
     x: [cy * cr + sy * sp * sr, cp * sr, -sy * cr + cy * sp * sr],
     y: [-cy * sr + sy * sp * cr, cp * cr, sy * sr + cy * sp * cr],
     z: [sy * cp, -sp, cy * cp],
   };
   return Object.entries(columns)
-    .map(([axis, [right, up, near]]) => ({ axis, tip: [origin[0] + length * right, origin[1] - length * up], depth: near }))
+    .map(([axis, [right, up, near]]) => ({
+      axis,
+      tip: [origin[0] + length * right, origin[1] - length * up],
+      depth: near,
+    }))
     .sort((a, b) => a.depth - b.depth);
 }
 
@@ -56,12 +77,20 @@ const known = (values, size) => Array.isArray(values) && values.length === size 
 export function facesOf(record, n) {
   if (record.faces) {
     const faces = record.faces.slice(0, MAX_FACES).map((face) => ({
-      bbox: face.bbox, landmarks: face.landmarks, states: face.landmark_state, pose: face.head_pose,
+      bbox: face.bbox,
+      landmarks: face.landmarks,
+      states: face.landmark_state,
+      pose: face.head_pose,
     }));
     return { faces, extra: [] };
   }
   const frames = record.frames ?? {};
-  const face = { bbox: frames.bbox?.[n], landmarks: frames.landmarks?.[n], states: frames.landmark_state?.[n], pose: frames.head_pose?.[n] };
+  const face = {
+    bbox: frames.bbox?.[n],
+    landmarks: frames.landmarks?.[n],
+    states: frames.landmark_state?.[n],
+    pose: frames.head_pose?.[n],
+  };
   return { faces: [face], extra: (frames.extra_bboxes?.[n] ?? []).filter((box) => known(box, 4)).slice(0, MAX_FACES) };
 }
 
@@ -91,7 +120,10 @@ function createFace(index) {
 
   function drawCrosses() {
     const r = radius * 0.75;
-    crosses.setAttribute("d", marked.map(([x, y]) => `M${x - r} ${y - r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 * r}`).join(""));
+    crosses.setAttribute(
+      "d",
+      marked.map(([x, y]) => `M${x - r} ${y - r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 * r}`).join(""),
+    );
   }
 
   function drawPoints(landmarks, states) {
@@ -108,7 +140,13 @@ function createFace(index) {
     shade.setAttribute("d", paths.join(""));
     lines.forEach((line, i) => line.setAttribute("d", paths[i]));
     // a line of no length with round caps is a dot that keeps its size on the screen
-    halo.setAttribute("d", landmarks.filter((_, i) => drawn[i]).map(([x, y]) => `M${x} ${y}h0`).join(""));
+    halo.setAttribute(
+      "d",
+      landmarks
+        .filter((_, i) => drawn[i])
+        .map(([x, y]) => `M${x} ${y}h0`)
+        .join(""),
+    );
     dots.forEach((dot, i) => {
       dot.toggleAttribute("hidden", !drawn[i]);
       if (!drawn[i]) return;
@@ -132,7 +170,12 @@ function createFace(index) {
     }
     poseAxes(pose, origin, AXIS_LENGTH * Math.max(bbox[2], bbox[3])).forEach(({ axis, tip: end }, i) => {
       for (const line of [shadows[i], arms[axis]]) {
-        [["x1", origin[0]], ["y1", origin[1]], ["x2", end[0]], ["y2", end[1]]].forEach(([name, value]) => line.setAttribute(name, value));
+        [
+          ["x1", origin[0]],
+          ["y1", origin[1]],
+          ["x2", end[0]],
+          ["y2", end[1]],
+        ].forEach(([name, value]) => line.setAttribute(name, value));
         axes.append(line); // what points at the camera is drawn last
       }
     });
@@ -177,7 +220,13 @@ export function createOverlay() {
   const group = s("g", { class: "faces" });
   const extras = s("g", { class: "extras" });
   const cross = s("path", { class: "probe", hidden: true });
-  const element = s("svg", { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, extras, group, cross);
+  const element = s(
+    "svg",
+    { class: "overlay", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" },
+    extras,
+    group,
+    cross,
+  );
   let unit = 1;
   let [width, height] = [1, 1];
 
@@ -203,11 +252,15 @@ export function createOverlay() {
         face.element.toggleAttribute("hidden", i >= all.length);
         face.show(all[i] ?? {});
       });
-      extras.replaceChildren(...extra.flatMap((box) => ["edge", "extra"].map((name) => {
-        const rect = s("rect", { class: name });
-        place(rect, box);
-        return rect;
-      })));
+      extras.replaceChildren(
+        ...extra.flatMap((box) =>
+          ["edge", "extra"].map((name) => {
+            const rect = s("rect", { class: name });
+            place(rect, box);
+            return rect;
+          }),
+        ),
+      );
       element.dataset.frame = n;
     },
     clear() {
@@ -231,9 +284,17 @@ export function createOverlay() {
 
 /** What the landmarks' colours and shapes mean: a list for under the frame. @returns {HTMLElement} */
 export function createLegend() {
-  const sample = (state) => s("svg", { class: "overlay sample", viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" },
-    s("path", { class: "halo", d: "M7 7h0" }), s("circle", { cx: 7, cy: 7, r: RADIUS + 0.6, data: { state } }),
-    state === 2 ? s("path", { class: "crosses", d: "M4.7 4.7l4.6 4.6m0 -4.6l-4.6 4.6" }) : null);
-  return h("ul", { class: "landmark-legend", "aria-label": "Landmarks" },
-    ...[3, 1, 2, 0].map((state) => h("li", { data: { state } }, sample(state), h("span", { text: STATES[state] }))));
+  const sample = (state) =>
+    s(
+      "svg",
+      { class: "overlay sample", viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" },
+      s("path", { class: "halo", d: "M7 7h0" }),
+      s("circle", { cx: 7, cy: 7, r: RADIUS + 0.6, data: { state } }),
+      state === 2 ? s("path", { class: "crosses", d: "M4.7 4.7l4.6 4.6m0 -4.6l-4.6 4.6" }) : null,
+    );
+  return h(
+    "ul",
+    { class: "landmark-legend", "aria-label": "Landmarks" },
+    ...[3, 1, 2, 0].map((state) => h("li", { data: { state } }, sample(state), h("span", { text: STATES[state] }))),
+  );
 }

@@ -34,7 +34,7 @@ export function pace({ from, count, fps, show }) {
   let stopped = false;
   const done = (async () => {
     const start = performance.now();
-    for (let n = from; !stopped && n < count - 1; ) {
+    for (let n = from; !stopped && n < count - 1;) {
       await new Promise((resolve) => requestAnimationFrame(resolve));
       const due = Math.min(count - 1, from + Math.floor(((performance.now() - start) * fps) / 1000));
       if (stopped || due === n) continue;

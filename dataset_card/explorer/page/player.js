@@ -12,12 +12,12 @@ import { createFrameCanvas } from "./frame_canvas.js";
 import { createHeat, listFrames } from "./heat.js";
 import { createLegend, createOverlay, facesOf } from "./overlay.js";
 import { newest, pace } from "./pacing.js";
-import { ARROWS, createProbe } from "./probe.js";
+import { createProbe } from "./probe.js";
 import { AGC } from "./tone.js";
+import { listenToView } from "./view_keys.js";
 import { createZoom } from "./zoom.js";
 
-const STEP = 1.25; // zoom of a key
-const STRIDE = 60; // px of the screen that a key moves what is zoomed
+const IDLE = { loading: false, playing: false, frame: 0, frames: 0, fps: null, error: null, notice: null, heat: null };
 
 /**
  * @param {HTMLElement} host is filled
@@ -25,12 +25,19 @@ const STRIDE = 60; // px of the screen that a key moves what is zoomed
  *     onTemperature?: (at: {celsius: number, x: number, y: number}|null) => void,
  *     onBox?: (box: number[]|null) => void}} options
  */
-export function createPlayer(host, { palettes, onFrame = () => {}, onState = () => {}, onTemperature = () => {}, onBox = () => {} }) {
+export function createPlayer(
+  host,
+  { palettes, onFrame = () => {}, onState = () => {}, onTemperature = () => {}, onBox = () => {} },
+) {
   const canvas = createFrameCanvas(palettes);
   const overlay = createOverlay();
   const stage = h("div", { class: "player-stage" }, canvas.element, overlay.element);
   const message = h("p", { class: "player-message", role: "status" });
-  const view = h("div", { class: "player-view", tabindex: "0", role: "application", "aria-label": "Frame viewer" }, stage);
+  const view = h(
+    "div",
+    { class: "player-view", tabindex: "0", role: "application", "aria-label": "Frame viewer" },
+    stage,
+  );
   const legend = createLegend();
   const root = h("div", { class: "player" }, view, message, canvas.bar, legend);
   host.append(root);
@@ -42,7 +49,7 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
   let playing = null; // what stops it
   let speed = 1;
 
-  const state = { loading: false, playing: false, frame: 0, frames: 0, fps: null, error: null, notice: null, heat: null, input: "gray", zoom: 1 };
+  const state = { ...IDLE, input: "gray", zoom: 1 };
   const tell = (change) => {
     Object.assign(state, change);
     message.textContent = state.error ?? state.notice ?? "";
@@ -51,8 +58,14 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
     onState({ ...state });
   };
 
-  const size = () => (canvas.size ?? [opened?.record.width || 1, opened?.record.height || 1]);
-  const editor = createBoxEditor(overlay.element, { toFrame: (event) => zoom.toFrame(event), size, fingers: () => zoom.fingers, original: () => boxOf(state.frame), onBox });
+  const size = () => canvas.size ?? [opened?.record.width || 1, opened?.record.height || 1];
+  const editor = createBoxEditor(overlay.element, {
+    toFrame: (event) => zoom.toFrame(event),
+    size,
+    fingers: () => zoom.fingers,
+    original: () => boxOf(state.frame),
+    onBox,
+  });
   const zoom = createZoom(view, stage, {
     mayPan: (event) => !editor.on || event.buttons === 4,
     onScale(scale) {
@@ -63,8 +76,13 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
   });
 
   const probe = createProbe(view, {
-    toFrame: (event) => zoom.toFrame(event), size, cross: overlay.cross, heat: () => (shown ? opened.heat : null), frame: () => state.frame,
-    busy: () => Boolean(playing), onTemperature,
+    toFrame: (event) => zoom.toFrame(event),
+    size,
+    cross: overlay.cross,
+    heat: () => (shown ? opened.heat : null),
+    frame: () => state.frame,
+    busy: () => Boolean(playing),
+    onTemperature,
   });
 
   /** The canvas and the overlay take the size of the frames. */
@@ -97,7 +115,10 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
     if (n !== asked) return `The file ends at frame ${n}; its labels go on to ${source.count - 1}.`;
     if (tone.input === "heat" && !shown.counts) {
       if (!heat) return "There are no temperatures of this item; the stored gray is shown.";
-      return opened.heatError ?? `Frame ${n} has no temperatures; the stored gray is shown. Frames that have: ${listFrames(heat.frames)}.`;
+      return (
+        opened.heatError ??
+        `Frame ${n} has no temperatures; the stored gray is shown. Frames that have: ${listFrames(heat.frames)}.`
+      );
     }
     return source.note ?? record.problems?.[0] ?? null;
   }
@@ -192,10 +213,14 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
       else tell({ playing: false });
     };
     if (item.source.stream && !(tone.input === "heat" && item.heat)) {
-      playing = item.source.stream(speed, (picture) => item === opened && present(picture, null), async (error) => {
-        if (!error && item === opened) await show(item.source.count - 1);
-        ended(error);
-      });
+      playing = item.source.stream(
+        speed,
+        (picture) => item === opened && present(picture, null),
+        async (error) => {
+          if (!error && item === opened) await show(item.source.count - 1);
+          ended(error);
+        },
+      );
       return;
     }
     // temperatures are only of some frames: those are shown, each until the next is due
@@ -204,26 +229,18 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
       while (n > begin && !wanted(n)) n--;
       return n;
     };
-    const run = pace({ from: begin, count: item.source.count, fps: item.source.fps * speed, show: async (n) => latest(n) !== state.frame && show(latest(n)) });
+    const run = pace({
+      from: begin,
+      count: item.source.count,
+      fps: item.source.fps * speed,
+      show: async (n) => latest(n) !== state.frame && show(latest(n)),
+    });
     playing = run.stop;
     run.done.then(() => playing === run.stop && ended());
   }
 
   view.addEventListener("dblclick", () => !editor.on && zoom.reset());
-  view.addEventListener("keydown", (event) => {
-    let taken = true;
-    const arrow = ARROWS[event.key];
-    if (editor.key(event)) taken = true;
-    else if (event.altKey && arrow && zoom.factor > 1) zoom.pan(-STRIDE * arrow[0], -STRIDE * arrow[1]);
-    else if (event.ctrlKey || event.metaKey || event.altKey) taken = false;
-    else if (event.key === "+" || event.key === "=") zoom.zoom(STEP);
-    else if (event.key === "-") zoom.zoom(1 / STEP);
-    else if (event.key === "0") zoom.reset();
-    else taken = probe.key(event);
-    if (!taken) return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
+  listenToView(view, { editor, zoom, probe });
   const hidden = () => document.hidden && pause();
   document.addEventListener("visibilitychange", hidden);
 
@@ -258,9 +275,18 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
       opened = item;
       item.heat = createHeat(record, all.signal);
       explain();
-      view.setAttribute("aria-label", `Frame viewer of ${record.id}. Plus and minus zoom${item.heat ? ", c is a cross-hair for temperature that arrows move" : ""}.`);
+      view.setAttribute(
+        "aria-label",
+        `Frame viewer of ${record.id}. Plus and minus zoom${item.heat ? ", c is a cross-hair for temperature that arrows move" : ""}.`,
+      );
       tell({
-        loading: true, playing: false, frame, frames: record.num_frames ?? 1, fps: record.fps ?? null, error: null, notice: null,
+        loading: true,
+        playing: false,
+        frame,
+        frames: record.num_frames ?? 1,
+        fps: record.fps ?? null,
+        error: null,
+        notice: null,
         heat: item.heat && { frames: item.heat.frames, text: listFrames(item.heat.frames) },
       });
       onTemperature(null);
@@ -292,10 +318,18 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
     play,
     pause,
     prepare,
-    get playing() { return Boolean(playing); },
-    get frame() { return state.frame; },
-    get fps() { return opened?.source?.fps ?? null; },
-    get frames() { return state.frames; },
+    get playing() {
+      return Boolean(playing);
+    },
+    get frame() {
+      return state.frame;
+    },
+    get fps() {
+      return opened?.source?.fps ?? null;
+    },
+    get frames() {
+      return state.frames;
+    },
     /** How fast to play: 1 is the clip's own pace. */
     setSpeed(factor) {
       speed = Math.min(8, Math.max(0.1, Number(factor) || 1));
@@ -330,9 +364,13 @@ export function createPlayer(host, { palettes, onFrame = () => {}, onState = () 
       root.classList.toggle("editing", editor.on);
       if (on) view.focus({ preventScroll: true });
     },
-    get box() { return editor.box; },
+    get box() {
+      return editor.box;
+    },
     /** Whether the box was changed since `editBox`; until then it is that of the frame shown. */
-    get edited() { return editor.touched; },
+    get edited() {
+      return editor.touched;
+    },
     setBox: (box) => editor.set(box),
     /** A cross-hair whose temperature is told, and that arrow keys move; without a word the other way round. */
     setProbe(on = !probe.on) {

@@ -52,7 +52,7 @@ export function createProbe(view, { toFrame, size, cross, heat, frame, busy, onT
     /** The cross-hair, in the middle at first. */
     set(on) {
       const [width, height] = size();
-      put(on ? probe ?? [Math.floor(width / 2) + 0.5, Math.floor(height / 2) + 0.5] : null);
+      put(on ? (probe ?? [Math.floor(width / 2) + 0.5, Math.floor(height / 2) + 0.5]) : null);
     },
     /** Keys: c is the cross-hair, arrows move it, with Shift by ten, Escape takes it away. @returns {boolean} taken */
     key(event) {
@@ -62,7 +62,10 @@ export function createProbe(view, { toFrame, size, cross, heat, frame, busy, onT
       else if (arrow && probe) {
         const [width, height] = size();
         const by = event.shiftKey ? 10 : 1;
-        put([Math.min(width - 0.5, Math.max(0.5, probe[0] + by * arrow[0])), Math.min(height - 0.5, Math.max(0.5, probe[1] + by * arrow[1]))]);
+        put([
+          Math.min(width - 0.5, Math.max(0.5, probe[0] + by * arrow[0])),
+          Math.min(height - 0.5, Math.max(0.5, probe[1] + by * arrow[1])),
+        ]);
       } else return false;
       return true;
     },

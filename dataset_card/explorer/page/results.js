@@ -26,23 +26,26 @@ export function createResults(source, { changed }) {
     const words = new URLSearchParams(query);
     words.set("offset", String(number * PAGE));
     words.set("limit", String(PAGE));
-    const promise = source.items(side, words, stop.signal).then((answer) => {
-      if (mine !== epoch) return null;
-      asked.delete(number);
-      if (generation !== null && answer.generation !== generation) return ask(side, query);
-      pages.set(number, answer.items);
-      if (pages.size > KEPT) pages.delete(pages.keys().next().value);
-      changed("page");
-      return answer.items;
-    }, (reason) => {
-      if (mine !== epoch) return null;
-      asked.delete(number);
-      if (reason.name !== "AbortError") {
-        error = reason;
-        changed("failed");
-      }
-      return null;
-    });
+    const promise = source.items(side, words, stop.signal).then(
+      (answer) => {
+        if (mine !== epoch) return null;
+        asked.delete(number);
+        if (generation !== null && answer.generation !== generation) return ask(side, query);
+        pages.set(number, answer.items);
+        if (pages.size > KEPT) pages.delete(pages.keys().next().value);
+        changed("page");
+        return answer.items;
+      },
+      (reason) => {
+        if (mine !== epoch) return null;
+        asked.delete(number);
+        if (reason.name !== "AbortError") {
+          error = reason;
+          changed("failed");
+        }
+        return null;
+      },
+    );
     asked.set(number, { promise, stop });
     return promise;
   }
@@ -119,7 +122,7 @@ export function createResults(source, { changed }) {
     async load(index) {
       if (total === null || index < 0 || index >= total) return null;
       const number = Math.floor(index / PAGE);
-      const page = pages.get(number) ?? await fetchPage(number);
+      const page = pages.get(number) ?? (await fetchPage(number));
       return page?.[index % PAGE] ?? null;
     },
     /** Where in the order an item is, -1 when it is not among the first 12,000 and was not looked at. */
@@ -133,7 +136,7 @@ export function createResults(source, { changed }) {
       const mine = epoch;
       for (const number of [likely, ...Array(Math.min(100, Math.ceil((total ?? 0) / PAGE))).keys()]) {
         if (mine !== epoch || number * PAGE >= (total ?? 0)) continue;
-        const page = pages.get(number) ?? await fetchPage(number);
+        const page = pages.get(number) ?? (await fetchPage(number));
         const here = page?.findIndex((item) => item.key === key) ?? -1;
         if (here >= 0) return number * PAGE + here;
       }

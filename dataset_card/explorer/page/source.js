@@ -24,9 +24,10 @@ async function ask(path, options = {}, early = null) {
     if (answer.ok) throw new SourceError(`${path} is no JSON; start thermvision view again`, answer.status);
   }
   if (!answer.ok) {
-    const message = answer.status === 404 && !body?.error
-      ? `${path} is not there (404); is the token in the address the one that thermvision view printed?`
-      : body?.error ?? `${path}: the server answered ${answer.status}`;
+    const message =
+      answer.status === 404 && !body?.error
+        ? `${path} is not there (404); is the token in the address the one that thermvision view printed?`
+        : (body?.error ?? `${path}: the server answered ${answer.status}`);
     throw new SourceError(message, answer.status);
   }
   return body;
@@ -92,9 +93,12 @@ export function createSource() {
     decisions: () => ask("data/decisions.json"),
     figures: () => ask("data/figures.json"),
     /** Append a decision to the table. */
-    decide: (body) => ask("data/decisions.json", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    }),
+    decide: (body) =>
+      ask("data/decisions.json", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      }),
     thumb: (side, key, frame) => `data/${side}/thumb/${key}/${frame}.jpg`,
     figure: (name) => `data/figure/${encodeURIComponent(name)}`,
   };

@@ -1,8 +1,25 @@
 /** What is shown, kept in the address after "#": a reload, a bookmark and a link come back to the same place. */
 
 /** Filters of which several values may be chosen; in the address and in queries under the same name. */
-export const CHOICES = ["config", "split", "gender", "category", "sequence", "expression", "hairstyle", "beard",
-  "glasses", "mask", "headwear", "jewellery", "source", "subject", "finding", "decision", "change"];
+export const CHOICES = [
+  "config",
+  "split",
+  "gender",
+  "category",
+  "sequence",
+  "expression",
+  "hairstyle",
+  "beard",
+  "glasses",
+  "mask",
+  "headwear",
+  "jewellery",
+  "source",
+  "subject",
+  "finding",
+  "decision",
+  "change",
+];
 /** Filters by angle, in degrees. */
 export const ANGLES = ["yaw", "pitch", "roll"];
 export const VIEWS = ["grid", "map", "findings", "decisions", "figures"];

@@ -33,7 +33,7 @@ function open(table) {
       angles: Object.fromEntries(POSE.map((name) => [name, new Float32Array(bytes(frames[name]))])),
       coverYaw: new Float32Array(bytes(table.cover_yaw)),
       search: table.items.map((item) => {
-        const who = item.people ? item.people.map(([subject]) => subject ?? "").join(" ") : item.subject ?? "";
+        const who = item.people ? item.people.map(([subject]) => subject ?? "").join(" ") : (item.subject ?? "");
         return `${item.id}\n${who}`.toLowerCase();
       }),
     };
@@ -54,7 +54,8 @@ function read(params) {
     else if (value === "") continue;
     else if (pose) asked.limits[known] = number(known, value);
     else if (known === "sort" && SORTS.includes(value)) asked.sort = value;
-    else if (known === "desc" || known === "facets") asked[known] = ["1", "true", "on", "yes"].includes(value.toLowerCase());
+    else if (known === "desc" || known === "facets")
+      asked[known] = ["1", "true", "on", "yes"].includes(value.toLowerCase());
     else if (known === "offset") asked.offset = number(known, value);
     else if (known === "limit") asked.limit = Math.min(number(known, value), MAX_LIMIT);
     else throw new Error(`no filter is called ${name}=${value.slice(0, 60)}`);
@@ -68,8 +69,7 @@ function number(name, value) {
   return found;
 }
 
-const onFrames = (asked) =>
-  Boolean(asked.many.expression || asked.many.finding || Object.keys(asked.limits).length);
+const onFrames = (asked) => Boolean(asked.many.expression || asked.many.finding || Object.keys(asked.limits).length);
 const without = (asked, name) => ({ ...asked, many: { ...asked.many, [name]: undefined } });
 const valueOf = (item, name) => (ATTRIBUTES.includes(name) ? item.attributes[name] : item[name]);
 const oneOf = (value, wanted) => wanted.includes(value ?? UNKNOWN);
@@ -101,8 +101,11 @@ function fits(table, columns, asked, place) {
 
 /** A test of single frames: limits, expressions and findings must hold on one frame together. */
 function frameTest(table, columns, asked) {
-  const limits = POSE.map((name) => [columns.angles[name], asked.limits[`${name}_min`], asked.limits[`${name}_max`]])
-    .filter(([, low, high]) => low !== undefined || high !== undefined);
+  const limits = POSE.map((name) => [
+    columns.angles[name],
+    asked.limits[`${name}_min`],
+    asked.limits[`${name}_max`],
+  ]).filter(([, low, high]) => low !== undefined || high !== undefined);
   const wanted = asked.many.expression?.map((name) => (name === UNKNOWN ? -1 : code(table, name)));
   const codes = asked.many.finding;
   return (item, at) => {
@@ -201,7 +204,7 @@ function countValues(table, columns, asked) {
   facets.annotation_source = tally(placesFor("source").map((item) => table.sources[item.source] ?? UNKNOWN));
   facets.expression = byFrame(table, columns, asked, "expression", (item, at) => {
     const name = columns.expression[at];
-    return [name < 0 ? UNKNOWN : table.expressions[name] ?? `class ${name}`];
+    return [name < 0 ? UNKNOWN : (table.expressions[name] ?? `class ${name}`)];
   });
   facets.finding = byFinding(table, columns, asked);
   const judged = placesFor("decision");
@@ -229,8 +232,11 @@ function byFrame(table, columns, asked, name, valuesOf) {
 function byFinding(table, columns, asked) {
   const other = without(asked, "finding");
   if (onFrames(other)) {
-    return byFrame(table, columns, asked, "finding", (item, at) => item.found
-      .filter(([, first, last]) => first <= columns.index[at] && columns.index[at] <= last).map(([kind]) => kind));
+    return byFrame(table, columns, asked, "finding", (item, at) =>
+      item.found
+        .filter(([, first, last]) => first <= columns.index[at] && columns.index[at] <= last)
+        .map(([kind]) => kind),
+    );
   }
   const places = match(table, columns, other).places;
   return tally(places.flatMap((place) => [...new Set(table.items[place].found.map(([kind]) => kind))]));
@@ -253,10 +259,16 @@ export function filterItems(table, params) {
     const hit = found.hit ? found.hit[n] : null;
     return { ...item, hit, hits: found.hits ? found.hits[n] : null };
   });
-  const frames = found.hits ? found.hits.reduce((sum, n) => sum + n, 0)
+  const frames = found.hits
+    ? found.hits.reduce((sum, n) => sum + n, 0)
     : found.places.reduce((sum, place) => sum + table.items[place].frames, 0);
   return {
-    total: found.places.length, frames, offset: asked.offset, generation: table.generation, loading: false, items,
+    total: found.places.length,
+    frames,
+    offset: asked.offset,
+    generation: table.generation,
+    loading: false,
+    items,
     ...(asked.facets ? { facets: countValues(table, columns, asked) } : {}),
   };
 }

@@ -20,7 +20,11 @@ export function readPalettes(palettes) {
     const table = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     if (table.length === 768) tables.set(name, table);
   }
-  if (!tables.has("white-hot")) tables.set("white-hot", Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)));
+  if (!tables.has("white-hot"))
+    tables.set(
+      "white-hot",
+      Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3)),
+    );
   return tables;
 }
 

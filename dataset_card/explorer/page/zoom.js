@@ -50,12 +50,16 @@ export function createZoom(view, stage, { onScale, mayPan }) {
     return [event.clientX - box.left, event.clientY - box.top];
   };
 
-  view.addEventListener("wheel", (event) => {
-    // a page that scrolls under the pointer must not get stuck on a frame
-    if (!event.ctrlKey && !event.metaKey && !view.contains(document.activeElement)) return;
-    event.preventDefault();
-    zoom(Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 160), ...local(event));
-  }, { passive: false });
+  view.addEventListener(
+    "wheel",
+    (event) => {
+      // a page that scrolls under the pointer must not get stuck on a frame
+      if (!event.ctrlKey && !event.metaKey && !view.contains(document.activeElement)) return;
+      event.preventDefault();
+      zoom(Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 160), ...local(event));
+    },
+    { passive: false },
+  );
   view.addEventListener("pointerdown", (event) => {
     fingers.set(event.pointerId, local(event));
   });
