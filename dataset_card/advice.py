@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from thermvision.annotations.schema import ATTRIBUTES, EXPRESSIONS
-from thermvision.curation.release import LICENCES, Manifest, describe
+from thermvision.curation.release import ARTICLE_DOI, LICENCES, Manifest, describe
 from thermvision.dataset_card.coverage import Measured
 from thermvision.dataset_card.quality import cell
 from thermvision.dataset_card.responsible import NO_CAMERA, NO_PERSON, from_cameras, gray_alone
@@ -112,7 +112,7 @@ def ethics(manifest: Manifest) -> Iterator[str]:
     made = f"{who} are {_WHAT[from_cameras(manifest)]}"
     if manifest.source == "import":
         yield (
-            f"{made}. The [article](https://doi.org/10.1016/j.dib.2026.112506) says that its generator was tuned on"
+            f"{made}. The [article](https://doi.org/{ARTICLE_DOI}) says that its generator was tuned on"
             f" thermal pictures of real people, {PUBLISHED_SEEDS}, and that the work does not involve human subjects."
         )
         yield "Gender: as the published archives sort their subjects; nobody's own statement."

@@ -53,17 +53,8 @@ def measured(root: Path, manifest: Manifest) -> Measured:
     return Measured(faces, counts, quantiles)
 
 
-def coverage(root: Path, manifest: Manifest) -> list[str]:
-    """Markdown lines on faces, head pose, expressions and attributes; what no frame knows is left out.
-
-    Raises:
-        DamagedInputError: a shard does not read.
-    """
-    return coverage_lines(measured(root, manifest))
-
-
 def coverage_lines(seen: Measured) -> list[str]:
-    """Markdown lines of what was measured."""
+    """Markdown lines on faces, head pose, expressions and attributes; what no frame knows is left out."""
     return [*_faces(seen.faces), *_classes(seen.classes), *_poses(seen.poses)]
 
 

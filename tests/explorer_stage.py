@@ -31,6 +31,25 @@ HOSTILE = (
 )  # fmt: skip
 
 
+def scene_row(subjects: list[str], identities: list[int]) -> dict[str, Any]:
+    """A still of two faces: one turned far to the left and talking, one to the right and smiling."""
+    faces = [face_annotation(SIZE, 0, True, yaw=y, expression=e) for y, e in ((-50.0, "talk"), (33.0, "smile"))]
+    labels: dict[str, Any] = {"subject_id": subjects, "identity": identities, "gender": [0, 1]}
+    for name in ("bbox", "bbox_score", "landmarks", "landmark_state", "head_pose", "eye_openness", "mouth_openness"):
+        labels[name] = [v.tolist() if hasattr(v := getattr(f, name), "tolist") else v for f in faces]
+    labels["expression"] = [EXPRESSIONS.index(str(f.expression)) for f in faces]
+    image = {"bytes": cv2.imencode(".png", oval_face(SIZE)[0])[1].tobytes(), "path": "s.png"}
+    scene: dict[str, Any] = {
+        "image": image,
+        "image_id": "scene_0",
+        "width": SIZE,
+        "height": SIZE,
+        "face_count": 2,
+        "faces": labels,
+    }
+    return scene | {"annotation_source": "ground_truth", "provenance": "{}"}
+
+
 def hostile_release(root: Path) -> Path:
     """Two clips, a still for each of `HOSTILE` as its id, and a scene; prompts and sources are hostile too."""
     subjects = ["P_000000", SCRIPT[:90]]
@@ -48,14 +67,7 @@ def hostile_release(root: Path) -> Path:
         still["annotation_source"] = None if number == 4 else HOSTILE[number]
         still["provenance"] = json.dumps({"engine": "flux@1", "spec": {"prompt": HOSTILE[number]}})
         frames += frame_rows(still, [face_annotation(SIZE, 0, True, yaw=float(number))])
-    faces = [face_annotation(SIZE, 0, True, yaw=y, expression=e) for y, e in ((-50.0, "talk"), (33.0, "smile"))]
-    labels: dict[str, Any] = {"subject_id": subjects, "identity": [0, 1], "gender": [0, 1]}
-    for name in ("bbox", "bbox_score", "landmarks", "landmark_state", "head_pose", "eye_openness", "mouth_openness"):
-        labels[name] = [v.tolist() if hasattr(v := getattr(f, name), "tolist") else v for f in faces]
-    labels["expression"] = [EXPRESSIONS.index(str(f.expression)) for f in faces]
-    image = {"bytes": cv2.imencode(".png", oval_face(SIZE)[0])[1].tobytes(), "path": "s.png"}
-    scene = {"image": image, "image_id": "scene_0", "width": SIZE, "height": SIZE, "face_count": 2, "faces": labels}
-    scene |= {"annotation_source": "ground_truth", "provenance": "{}"}
+    scene = scene_row(subjects, [0, 1])
     tables = [("video", clips), ("mix", stills), ("scenes", [scene]), ("frames", frames)]
     shards = [write_shard(root, name, "train", "1.0", 0, rows, subjects, ZEROS) for name, rows in tables]
     return finish_release(root, "build", subjects, shards)

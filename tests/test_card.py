@@ -16,7 +16,7 @@ from thermvision.annotations.schema import CONFIGS, features
 from thermvision.curation.release import Manifest, front_matter, read_release
 from thermvision.dataset_card import card
 from thermvision.dataset_card.card import write_card
-from thermvision.dataset_card.coverage import coverage
+from thermvision.dataset_card.coverage import coverage_lines, measured
 
 
 def test_the_yaml_stays_byte_for_byte(oval_release: Path, copied: Callable[[Path], Path]) -> None:
@@ -131,4 +131,4 @@ def test_numbers_without_a_class_are_shown_as_numbers(oval_release: Path, copied
         table = pq.read_table(root / shard.path)
         rows = [{**row, "expression": 60} for row in table.to_pylist()]
         pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), root / shard.path)
-    assert any("class 60" in line for line in coverage(root, read_release(root)))
+    assert any("class 60" in line for line in coverage_lines(measured(root, read_release(root))))

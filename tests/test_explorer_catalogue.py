@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ZEROS, clip_row, face_annotation, finish_release, frame_rows, oval_face, still_row
+from conftest import ZEROS, clip_row, face_annotation, finish_release, frame_rows, still_row
+from explorer_stage import scene_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thermvision.annotations import schema
 from thermvision.annotations.errors import DamagedInputError, UsageError
 from thermvision.annotations.schema import EXPRESSIONS, GENDERS
 from thermvision.curation.pack import write_shard
@@ -83,14 +82,7 @@ def odd_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {**row, "expression": still["expression"], "gender": still["gender"]}
             for row in frame_rows(still, [face_annotation(SIZE, 0, True, yaw=float(number))])
         ]
-    faces = [face_annotation(SIZE, 0, True, yaw=y, expression=e) for y, e in ((-50.0, "talk"), (33.0, "smile"))]
-    labels = {"subject_id": ["P_a", "P_c'\""], "identity": [0, 2], "gender": [0, 1]}
-    for name in ("bbox", "bbox_score", "landmarks", "landmark_state", "head_pose", "eye_openness", "mouth_openness"):
-        labels[name] = [schema.frame_columns(f)[name] for f in faces]
-    labels["expression"] = [EXPRESSIONS.index(str(f.expression)) for f in faces]
-    image = {"bytes": cv2.imencode(".png", oval_face(SIZE)[0])[1].tobytes(), "path": "s.png"}
-    scene = {"image": image, "image_id": "scene_0", "width": SIZE, "height": SIZE, "face_count": 2, "faces": labels}
-    scene |= {"annotation_source": "ground_truth", "provenance": "{}"}
+    scene = scene_row(["P_a", "P_c'\""], [0, 2])
     tables = [("video", clips), ("mix", stills), ("scenes", [scene]), ("frames", frames)]
     shards = [write_shard(root, name, "train", "1.0", 0, rows, subjects, ZEROS) for name, rows in tables]
     return finish_release(root, "build", subjects, shards)

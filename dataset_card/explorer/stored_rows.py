@@ -133,8 +133,7 @@ class StoredRows:
         Raises:
             DamagedInputError: as of `labels`, or the shard has no such column.
         """
-        if column not in self._footer(shard)[1]:
-            raise DamagedInputError(f"{shard} has no column {column}; type: thermvision check {self.root}")
+        self._check_column(shard, column)
         return self._row(shard, row, (column,))[column][0]
 
     def medium(self, shard: str, row: int, column: str) -> bytes | None:
@@ -144,13 +143,16 @@ class StoredRows:
             DamagedInputError: as of `value`, or the column is another.
         """
         group, place = self._place(shard, row)
-        if column not in self._footer(shard)[1]:
-            raise DamagedInputError(f"{shard} has no column {column}; type: thermvision check {self.root}")
+        self._check_column(shard, column)
         key = (*self.stamp(shard), group, column, "bytes")
         media: list[bytes | None] = self._columns.get(
             key, lambda: self._media(shard, group, column), lambda kept: sum(len(m or b"") + 100 for m in kept)
         )
         return media[place]
+
+    def _check_column(self, shard: str, column: str) -> None:
+        if column not in self._footer(shard)[1]:
+            raise DamagedInputError(f"{shard} has no column {column}; type: thermvision check {self.root}")
 
     def _media(self, shard: str, group: int, column: str) -> list[bytes | None]:
         found: list[bytes | None] = []

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from .playing import bench
 from .stage import WIDE, Served, serving
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -187,3 +188,9 @@ def served(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Iter
     decisions = tmp_path_factory.mktemp("served") / "decisions.jsonl"
     with serving(releases.first, decisions, "--read-only") as running:
         yield running
+
+
+@pytest.fixture
+def player(page: Any, served: Served) -> Any:
+    """A page with nothing but a player in it."""
+    return bench(page, served)

@@ -13,7 +13,7 @@ from thermvision.annotations.palettes import apply_palette, palette
 from thermvision.annotations.radiometry import from_centikelvin
 from thermvision.curation.video import decode_gray, encode_gray
 
-from .playing import bench, clip_record, drifting, heat_bytes, open_record, pixels, serve
+from .playing import clip_record, drifting, heat_bytes, open_record, pixels, serve
 from .stage import at_frame, key_of, link, until
 
 CLIP = "P_000000_S1"
@@ -22,11 +22,6 @@ GAIN = """async ([values, levels, tone]) => {
   const tuned = gain(histogram(Uint16Array.from(values), levels), tone);
   return [Array.from(tuned.gray), tuned.low, tuned.high];
 }"""
-
-
-@pytest.fixture
-def player(page, served):
-    return bench(page, served)
 
 
 @pytest.fixture(scope="module")

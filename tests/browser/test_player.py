@@ -17,11 +17,6 @@ from .stage import key_of, until
 CLIP = "P_000000_S1"
 
 
-@pytest.fixture
-def player(page, served):
-    return bench(page, served)
-
-
 @pytest.fixture(scope="module")
 def clip(releases):
     """The frames of a clip, decoded from its shard."""
